@@ -241,6 +241,13 @@ CASES = {
     ),
     "a little worse than best": (history(STEADY, [9.0, 0.4, 0.3, 0.3, 0.35]), [], GOOD, "good", ""),
     "still better": (history(STEADY, [0.5, 0.4]), [], GOOD, "notice", "too_few_epochs at epochs"),
+    "still better, but learned": (
+        history(STEADY, [0.5, 0.4], [0.9, 0.1], LN_3),
+        [],
+        GOOD,
+        "good",
+        "",
+    ),
     "untrained": (
         history(STEADY),
         ["layer.bias: forward does not use it"],
@@ -395,6 +402,13 @@ def test_the_remedy_where_no_epoch_was_better_than_the_first():
         assert shown.kind == "no_better_than_guess"
         assert ("no epoch was better than the first" in shown.advice) == says
         assert "--lr" in shown.advice
+
+
+def test_a_finding_reads_as_its_text():
+    (finding,) = findings(history([(1e-6, 0.1234567)] * 20), [], *GOOD)
+    assert str(finding) == finding.text
+    assert repr(finding) == f"Finding({finding.text})"
+    assert "1e-6 in layer 0 Linear and 0.123 in layer 1 Linear" in str(finding)
 
 
 def test_the_worst_is_first():

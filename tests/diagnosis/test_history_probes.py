@@ -189,6 +189,44 @@ def test_a_first_loss_far_above_a_guess_is_no_low_rate():
     large = findings_of_history(history(probes, share=-3.0, first=20.0))[0]
     assert (large.kind, large.place) == ("init_too_large", "")
     assert "the first loss, 20, is far above that of a guess, 1.1" in large.cause
+    assert large.remedies[0].text == "standardise the inputs and targets"
+
+
+@pytest.mark.parametrize(
+    ("first", "expected"),
+    [
+        ({"loss": 50.0, "inputs": 900.0}, "inputs_not_scaled"),
+        ({"loss": 50.0, "inputs": 0.9, "targets": 70.0}, "targets_not_scaled"),
+        ({"loss": 1.2, "targets": 70.0}, "targets_not_scaled"),  # their mean is 0
+        ({"loss": 1.2, "inputs": 900.0}, None),  # a normalization comes first
+        ({"loss": 50.0, "inputs": 1.1, "targets": 1.0}, None),
+        ({}, None),
+    ],
+)
+def test_raw_inputs_and_targets_come_before_the_rate(first, expected):
+    for name in ("weights that grow", "small steps"):
+        made = history(CASES[name][0])
+        made.first = first
+        kinds = [f.kind for f in findings_of_history(made) if f.kind != "underfitting"]
+        assert kinds == [expected or CASES[name][1][0][0]]
+        learned = history(CASES[name][0], share=0.6)
+        learned.first = first
+        assert findings_of_history(learned) == []
+
+
+def test_weights_of_0_are_no_fault_of_the_rate():
+    zero = {"weight_norm": {"0": [0.0] * STEPS}, "dead": {"1": [1.0] * STEPS}}
+    assert shown(Made(zero)) == [("init_symmetric", "0", "warning")]
+    assert shown(Made({"weight_norm": {"0": [0.0, *[0.5] * (STEPS - 1)]}})) == []
+
+
+@pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
+def test_the_remedy_for_a_recurrent_layer_fits_its_kind(kind):
+    made = history(CASES["vanishing over time"][0])
+    made.gradients = GradientFlow([f"rnn {kind}", "head Linear"], [0], [[1.0, 1.0]])
+    (finding,) = [f for f in findings_of_history(made) if f.kind == "vanishing_gradient"]
+    assert finding.remedies[0].text == "orthogonal recurrent weights"
+    assert ("LSTM or GRU in place" in finding.advice) == (kind == "RNN")
 
 
 def test_a_long_way_in_small_steps_is_long():
@@ -310,6 +348,39 @@ def test_faults_are_found(name, compiled):
     optimizer = optim.Adam(model.named_parameters(), lr=rate)
     first = fitted(model, epochs=5, optimizer=optimizer, compile=compiled).findings[0]
     assert (first.kind, first.place, first.level) == (*expected, "warning")
+
+
+def test_fit_names_the_data_that_is_not_scaled():
+    x, y = blobs()
+    model = network()
+    with pytest.warns(UserWarning, match=r"^\[fit\] inputs_not_scaled at data.inputs: raw inputs"):
+        made = fitted(model, (1000 * x, y), optimizer=optim.SGD(model.parameters(), lr=0.03))
+    assert made.first["inputs"] == pytest.approx(1000 * np.sqrt((x**2).mean()), rel=0.2)
+    assert not any(f.place == "optimizer.lr" for f in made.findings)
+    numbers = (x, 500 + 100 * x[:, :1])
+    model = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 1))
+    with pytest.warns(UserWarning, match=r"^\[fit\] targets_not_scaled at data.targets"):
+        cr.fit(model, numbers, loss="mse", epochs=3, progress=False)
+
+
+def test_fit_warns_of_a_sure_finding_that_the_loss_shows_too():
+    model = network()
+    optimizer = optim.Adam(model.named_parameters(), lr=30.0)
+    with pytest.warns(UserWarning, match=r"^\[fit\] lr_too_high at optimizer.lr"):
+        fitted(model, epochs=5, optimizer=optimizer)
+
+
+def test_a_loss_of_the_wrong_sign_has_no_lower_bound():
+    def opposite(prediction, target):
+        return -nn.functional.cross_entropy(prediction, target)
+
+    model = network()
+    rate = optim.Adam(model.named_parameters(), lr=0.02)
+    made = cr.fit(model, blobs(), loss=opposite, optimizer=rate, epochs=10, progress=False)
+    assert [(f.kind, f.level) for f in made.findings] == [("gradient_ascent", "warning")]
+    density = [(5.0, -30.0, -45.0, -52.0, -55.0, -56.0), (-1.0, -4.0, -6.0, -7.0, -8.0, -9.0)]
+    for losses in density:
+        assert History([{"loss": loss} for loss in losses], None, "epochs").findings == []
 
 
 @pytest.mark.filterwarnings("ignore:.fit. these parameters are not trained")

@@ -63,10 +63,12 @@ def test_weights_that_break_are_put_back(step, value, says, epoch, compiled):
 def test_a_rate_that_is_too_high_is_named():
     model = nn.Linear(5, 1)
     optimizer = optim.SGD(model.parameters(), lr=1e6)
-    with pytest.raises(GradientError, match=r"lower the learning rate \(now 1e\+06\)"):
+    with pytest.raises(GradientError, match=r"lower the learning rate \(now 1e\+06\)") as caught:
         cr.fit(
             model, (X * 100, X[:, :1]), loss="mse", optimizer=optimizer, epochs=50, progress=False
         )
+    for advice in ("learning rate", "clip_norm", "inputs"):
+        assert str(caught.value).count(advice) == 1
 
 
 def test_a_later_batch_that_is_not_finite_is_shown():

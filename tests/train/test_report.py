@@ -298,6 +298,30 @@ def test_rows_of_gradients_are_named_without_what_all_have_in_common():
         assert name in page.text
 
 
+@pytest.mark.parametrize(
+    ("norms", "said"),
+    [
+        ([[0.0, 2.0]] * 3 + [[1.0, 2.0]] * 2, "the gradient of the first layer is 0 in most steps"),
+        ([[0.0, 2.0]] * 2 + [[1.0, 2.0]] * 3, "first layer’s gradient is typically 0.5 times"),
+        ([[0.0, 0.0]] * 3, "the gradient of the first and the last layer is 0 in most steps"),
+    ],
+)
+def test_a_gradient_of_0_is_not_left_out(norms, said):
+    flow = {"layers": ["0 Linear", "2 Linear"], "steps": [*range(len(norms))], "norms": norms}
+    page = check_page(render(Report("t", "classification", "r", gradients=flow)))
+    assert any(said in text for text in page.text)
+    assert "layer 0 Linear" in page.text
+
+
+def test_a_warning_leads_to_the_doctor():
+    for confidence, expected in ((0.9, True), (0.3, False)):
+        remedies = (Remedy((), "clip_norm=1.0"), Remedy((), "a lower rate"))
+        found = Finding("plateau", "", "it stands still", {}, confidence, remedies)
+        text = render(dataclasses.replace(full(), findings=[found]))
+        assert ("chainrule doctor …/run-1" in text) == expected
+        assert "<li>clip_norm=1.0</li><li>A lower rate</li>" in text
+
+
 def test_a_class_name_stays_readable():
     page = check_page(render(full(["قميص", "a & b", "c"])))
     assert "a & b" in page.text

@@ -273,6 +273,8 @@ def _print(result: Result, as_json: bool) -> None:
         more = f" ({len(warnings) - 1} more in the report)" if len(warnings) > 1 else ""
         print(wrapped(f"warning: {finding.title}. {finding.sentence}{more}", sys.stdout))
         print(wrapped(f"  try: {finding.advice}", sys.stdout))
+        doctor = f"chainrule doctor {result.run}"
+        print(printable(f"  which remedies help, by trial: {doctor}"))
     if result.interrupted:
         print(printable(f"stopped early; continue with: chainrule train --resume {result.run}"))
     elif result.ended == "epochs":

@@ -59,7 +59,7 @@ class Remedy:
     code: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Finding:
     """A fault.
 
@@ -110,6 +110,12 @@ class Finding:
         """Title, cause and remedies in one line."""
         remedies = f" Try: {self.advice}." if self.remedies else ""
         return f"{self.title}. {self.sentence}{remedies}"
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __repr__(self) -> str:
+        return f"Finding({self.text})"
 
     def to_dict(self) -> dict[str, Any]:
         """As plain dicts, lists, numbers and text, for JSON."""

@@ -5,6 +5,7 @@ units       activations: units that are dead, die, or are saturated
 flow        the gradient on its way back, through layers and through time steps
 updates     the size of steps beside that of the weights
 noise       a loss that has stopped falling, where gradients are noise
+scales      inputs and targets that are not scaled
 losses      training and validation losses: overfitting, a loss that climbs, too few epochs
 held_out    the test rows: no better than a guess, few rows, classes that are confused
 reading     what findings read of a history, and how they give advice
@@ -22,11 +23,13 @@ from .held_out import Guess, class_findings, test_findings
 from .losses import first_epoch_kept, loss_findings
 from .noise import plateau_findings
 from .reading import TrainingHistory, advice, harm
-from .units import unit_findings
+from .scales import scale_findings
+from .units import equal_findings, unit_findings
 from .updates import growth_findings, update_findings
 
-__all__ = ["Guess", "findings_of_history", "findings_of_run", "is_unseen"]
+__all__ = ["Guess", "findings_of_history", "findings_of_run", "is_worth_a_warning"]
 
+SURE = 0.95  # a confidence
 MEASURED = 12  # steps, at least
 
 UNSEEN = {"steps_refused", "vanishing_gradient", "dead_relu", "dying_units", "saturated_activation"}
@@ -69,16 +72,20 @@ def findings_of_run(
     return sorted(collected, key=lambda finding: -finding.confidence)
 
 
-def is_unseen(finding: Finding) -> bool:
-    """Whether no loss and no metric shows what the finding is about."""
-    return finding.kind in UNSEEN or "growth" in finding.evidence
+def is_worth_a_warning(finding: Finding) -> bool:
+    """Whether `fit` warns of it: it is sure, or no loss and no metric shows what it is about."""
+    unseen = finding.kind in UNSEEN or "growth" in finding.evidence
+    return finding.level == "warning" and (unseen or finding.confidence >= SURE)
 
 
 def findings_of_history(history: TrainingHistory) -> list[Finding]:
     """Findings from the gradient norms, the probes and the losses; the surest are first."""
-    collected = [*refused_steps(history), *gradient_findings(history)]
+    scales = [*scale_findings(history)]
+    collected = [*scales, *refused_steps(history), *gradient_findings(history)]
     collected += _of_probes(history, collected)
     collected = _once([*collected, *loss_findings(history)])
+    if scales:
+        collected = [f for f in collected if f.place != "optimizer.lr"]
     return sorted(collected, key=lambda finding: -finding.confidence)
 
 
@@ -88,23 +95,28 @@ def _of_probes(history: TrainingHistory, known: list[Finding]) -> list[Finding]:
     if not sure or len(history.probes.steps) < MEASURED:
         return []
     values = history.probes.values
-    out = [*growth_findings(values, sure), *unit_findings(values, sure)]
+    out = [*growth_findings(values, sure), *equal_findings(values, sure)]
+    out += unit_findings(values, sure)
     if not any("norms" in f.evidence for f in known):
         out += depth_findings(values, history.gradients, sure)
-    out += time_findings(history.probes.by_step, sure, bool(history.stopped))
+    layers, ended = history.gradients.layers, bool(history.stopped)
+    out += time_findings(history.probes.by_step, layers, sure, ended)
     out += update_findings(history, values, sure, bool(known or out))
     return out or [*plateau_findings(history, values)]
 
 
 def _once(findings: list[Finding]) -> list[Finding]:
-    """Of findings of one kind and place the surest; a layer gets no gradient where units are dead,
-    which is said once."""
-    dead = any(f.kind in ("dead_relu", "dying_units") for f in findings)
+    """Of findings of one kind and place the surest; of weights of 0, dead units and layers without
+    a gradient, which follow from each other, the first."""
+    kinds = {f.kind for f in findings}
+    follow = set[str]()
+    if "init_symmetric" in kinds:
+        follow = {"dead_relu", "dying_units", "no_gradient"}
+    elif kinds & {"dead_relu", "dying_units"}:
+        follow = {"no_gradient"}
     best = dict[tuple[str, str], Finding]()
     for f in findings:
         key = f.kind, f.place
-        if not (dead and f.kind == "no_gradient") and (
-            key not in best or best[key].confidence < f.confidence
-        ):
+        if f.kind not in follow and (key not in best or best[key].confidence < f.confidence):
             best[key] = f
     return list(best.values())

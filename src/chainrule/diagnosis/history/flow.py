@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from ..finding import Finding
 from ..wording import number, place
-from .reading import BySteps, GradientNorms, Values, advice, early
+from .reading import BySteps, GradientNorms, Values, advice, early, path_of
 
 LOST, GROWN = 1e-4, 1e3  # what all layers make of a gradient, by their gains
 SWOLLEN = 100.0  # likewise by the norms of the first and the last layer
@@ -18,6 +18,7 @@ FORGOTTEN = 1e-3  # norm of the gradient of the first time step over the largest
 HOPELESS = 1e-8  # likewise, of a training that still runs
 EXPLODED = 50.0  # the largest norm over that of the last time step
 TIMES = 10  # time steps
+GATED = "LSTM", "GRU"
 
 
 def depth_findings(values: Values, flow: GradientNorms, harm: float) -> Iterator[Finding]:
@@ -70,12 +71,16 @@ def _extreme(gains: dict[str, float], vanishes: bool) -> str:
     return (min if vanishes else max)(gains, key=gains.__getitem__)
 
 
-def time_findings(by_step: BySteps, harm: float, ended: bool) -> Iterator[Finding]:
+def time_findings(
+    by_step: BySteps, layers: Sequence[str], harm: float, ended: bool
+) -> Iterator[Finding]:
     """Recurrent layers whose gradient vanishes, or explodes, on its way back to the first step.
 
+    layers  of the gradient norms: "rnn GRU"
     ended   the training has ended: at first gradients vanish in healthy ones too, which learn
             later on
     """
+    kinds = {path_of(layer): layer.rpartition(" ")[2] for layer in layers}
     for name, norms in by_step.items():
         if name.endswith("_reverse"):  # its partner, from the first step to the last, says the same
             continue
@@ -100,8 +105,10 @@ def time_findings(by_step: BySteps, harm: float, ended: bool) -> Iterator[Findin
                 {"first": float(now[0]), "since": since, "steps": count},
                 harm,
                 advice(
-                    "an LSTM or GRU in place of an RNN",
                     "orthogonal recurrent weights",
+                    "gates whose biases keep the state for longer"
+                    if kinds.get(path) in GATED
+                    else "an LSTM or GRU in place of an RNN",
                     "shorter sequences",
                     "the mean over the time steps in place of the last one",
                 ),

@@ -10,8 +10,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from ...graph import Array
 from ..finding import Finding
-from ..wording import number
-from .reading import LEARNED, RISEN, TrainingHistory, advice, learned, path_of
+from ..wording import number, place
+from .reading import LEARNED, RISEN, TrainingHistory, advice, learned, listed, path_of
 
 VANISHED = 1e-3  # norm of the first layer's gradient over that of the last
 GROWN = 1e3  # likewise
@@ -70,7 +70,7 @@ def _by_depth(layers: list[str], norms: Array, confidence: float) -> Iterator[Fi
         yield _flow("exploding_gradient", layers, usual, confidence)
     if dead.any():
         some = [layers[k] for k in np.flatnonzero(dead)]
-        shown = ", ".join(some[:3]) + (f" and {len(some) - 3} more" if len(some) > 3 else "")
+        shown = listed(some)
         yield Finding(
             "no_gradient",
             path_of(some[0]),
@@ -131,9 +131,9 @@ def _flow(kind: str, layers: list[str], usual: Array, confidence: float) -> Find
     return Finding(
         kind,
         path_of(layers[0]),
-        f"the norm of the gradient is {number(usual[0])} in {layers[0]} and {number(usual[-1])} in "
-        f"{layers[-1]} (medians): on its way back each layer makes it "
-        f"{'smaller' if vanishes else 'larger'}",
+        f"the norm of the gradient is {number(usual[0])} in {place(layers[0])} and "
+        f"{number(usual[-1])} in {place(layers[-1])} (medians): on its way back each "
+        f"layer makes it {'smaller' if vanishes else 'larger'}",
         {"norms": dict(zip(layers, usual.tolist(), strict=True))},
         confidence,
         advice(

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from ..finding import Finding
 from .reading import ENOUGH, LEARNED, RISEN, TrainingHistory, advice, finite, learned
 
 NOISE = 0.1  # of a training loss: differences between the last epochs
 BETTER = 0.02  # of a validation loss: an epoch that lowers it by more suggests more epochs
 LITTLE = 0.05  # of the way from guessing to the least loss: almost nothing was learned
+BELOW = 10.0  # how far below 0 a loss is, over its first size (1 at least)
+STEADY = 0.8  # its falls of the second half of the epochs over those of the first
 LOWER_RATE = "a lower learning rate (lr, --lr)"
 MORE_DATA = "more data of the same kind"
 
@@ -17,7 +21,17 @@ MORE_DATA = "more data of the same kind"
 def loss_findings(history: TrainingHistory) -> Iterator[Finding]:
     trained, valid = finite(history, "loss"), finite(history, "valid_loss")
     climbing, share = _climbing(trained), learned(history)
-    if climbing is not None:
+    if _falls_without_bound(trained):
+        yield Finding(
+            "gradient_ascent",
+            "loss",
+            f"the training loss was {trained[0]:.4g} after epoch 1, is {trained[-1]:.4g} after "
+            f"epoch {len(trained)}, and falls on: it has no lower bound, as with a wrong sign",
+            {"first": trained[0], "before": trained[-2], "loss": trained[-1]},
+            0.8,
+            advice("the opposite sign of the loss", "a loss that is least for a right prediction"),
+        )
+    elif climbing is not None:
         yield climbing
     elif len(trained) >= 2 and history.guess is not None and share is not None and share < LITTLE:
         yield Finding(
@@ -59,6 +73,18 @@ def _climbing(trained: list[float]) -> Finding | None:
         0.4 if again else 0.8,
         advice(f"{LOWER_RATE}, or a schedule that lowers it", "a smaller clip_norm"),
     )
+
+
+def _falls_without_bound(trained: list[float]) -> bool:
+    """Whether the training loss is far below 0, and does not fall more slowly than at first.
+
+    The logarithm of a density may be negative too, but its falls get smaller.
+    """
+    if len(trained) < ENOUGH or not trained[-1] < -BELOW * max(1.0, abs(trained[0])):
+        return False
+    falls = -np.diff(trained)
+    first, last = falls[: len(falls) // 2].mean(), falls[-(len(falls) // 2) :].mean()
+    return bool((falls > 0).all() and last > STEADY * first)
 
 
 def _validation_findings(
@@ -127,6 +153,7 @@ def _validation_findings(
         )
     elif (
         history.stopped == "epochs"
+        and not by_heart
         and best == len(valid) - 1
         and valid[-2] - valid[-1] > BETTER * abs(valid[-2])
     ):

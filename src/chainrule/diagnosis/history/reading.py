@@ -16,6 +16,7 @@ LEARNED = 0.5  # of the way from guessing to the least loss: training data was l
 HARDLY = 0.2  # of that way: little was learned
 ENOUGH = 5  # epochs that show the trend of a loss
 SETTLED = 3  # epochs after which a training that still runs is judged by what it has learned
+FAR = 2.0  # a first loss over that of a guess
 SHOWN = 3  # places in a sentence
 
 
@@ -59,6 +60,8 @@ class TrainingHistory(Protocol):
     def gradients(self) -> GradientNorms: ...
     @property
     def refused(self) -> list[dict[str, Any]]: ...
+    @property
+    def first(self) -> dict[str, float]: ...
     @property
     def guess(self) -> tuple[float, float] | None: ...
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..finding import Finding
+from ..finding import LIKELY, Finding
 from .reading import Values, advice, early, late, listed
 
 DEAD = 0.9  # share of a layer's units
@@ -13,6 +13,25 @@ SATURATED = 0.9  # share of a layer's outputs
 SATURATING = 0.6  # by how much that share grew
 MOST = 0.75  # of a layer: with few rows in a batch, half of the units are 0 by chance
 SLOWER = "a lower learning rate (lr, --lr)"
+
+
+def equal_findings(values: Values, harm: float) -> Iterator[Finding]:
+    """Layers whose weights are 0 at first and stay so: their units are all equal."""
+    zero = [
+        path
+        for path, norms in values.get("weight_norm", {}).items()
+        if norms[0] == 0 and late(norms) == 0
+    ]
+    if zero:
+        yield Finding(
+            "init_symmetric",
+            zero[0],
+            f"all weights of {listed(zero)} are 0 and stay so: its units are equal, and pass no "
+            "gradient on",
+            {"layers": zero},
+            0.95 if harm > LIKELY else harm,  # dead units follow from it
+            advice("random first weights (kaiming or xavier initialization)"),
+        )
 
 
 def unit_findings(values: Values, harm: float) -> Iterator[Finding]:

@@ -9,12 +9,11 @@ import numpy as np
 from ...graph import Array
 from ..finding import LIKELY, Finding
 from ..wording import number, place
-from .reading import TrainingHistory, Values, advice, finite, late
+from .reading import FAR, TrainingHistory, Values, advice, finite, late
 
 GREW = 15.0  # norm of a layer's weights over that at first
 WAY = 0.25  # of the weights' norm: the length of all steps together
 UNBALANCED = 100.0  # the largest of the layers' update ratios over the smallest
-FAR = 2.0  # a first loss over that of a guess
 
 
 def update_findings(
@@ -89,10 +88,11 @@ def _way(history: TrainingHistory, ratios: dict[str, Array], harm: float) -> Ite
             "init_too_large",
             "",
             f"{cause}, and the first loss, {number(first)}, is far above that of a guess, "
-            f"{number(history.guess[0])}: the first weights, or the inputs, are too large",
+            f"{number(history.guess[0])}: the inputs or targets are not scaled, or the "
+            "first weights are too large",
             {**evidence, "loss": first, "guess": history.guess[0]},
             harm,
-            advice("kaiming or xavier initialization", "standardised inputs and targets"),
+            advice("standardise the inputs and targets", "kaiming or xavier initialization"),
         )
         return
     yield Finding(

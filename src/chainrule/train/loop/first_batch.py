@@ -15,8 +15,9 @@ from ... import random, tree
 from ...data import DataLoader
 from ...diagnosis.data import check_finite
 from ...diagnosis.nonfinite import first_nonfinite
+from ...dtypes import is_floating
 from ...errors import ArgumentError, ChainruleError, GradientError
-from ...nn import Module
+from ...nn import Embedding, Module
 from ...tensor import Tensor, as_tensor, enable_grad, no_grad
 from ..evaluation.batches import Batches, fitting_batch_size, pair
 from ..evaluation.inference import as_arrays, joined, metric_value
@@ -54,8 +55,10 @@ def check_first_batch(
     first: tuple[Any, Any],
     pieces: int,
     forward: Callable[[Any], Any],
-) -> None:
+) -> dict[str, float]:
     """Check one batch, and all targets that are in memory, before the first step.
+
+    Returns what `History.first` is.
 
     forward   the prediction for x: that of the model, or of the first window of sequences
     """
@@ -66,7 +69,7 @@ def check_first_batch(
     targets = [(name, data.data[1]) for name, data in sets if isinstance(data, DataLoader)]
     _check_forward(model, x)
     targets.append(("first batch", y))
-    outputs = check_loss(model, objective, metrics, x, y, targets, pieces == 1, forward)
+    outputs, loss = check_loss(model, objective, metrics, x, y, targets, pieces == 1, forward)
     if isinstance(loader, DataLoader):
         check_last_batch(model, loader, x)
     if valid is not None:
@@ -74,6 +77,24 @@ def check_first_batch(
     for _, data in sets:
         if isinstance(data, Batches):
             data.check = partial(check_classes, objective, outputs)
+    return {"loss": loss, **_sizes(model, x, y)}
+
+
+def _sizes(model: Module, x: Any, y: Any) -> dict[str, float]:
+    """The root mean squares of inputs and targets, without classes and tokens."""
+    tokens = any(isinstance(m, Embedding) for m in model.modules())
+    out = {}
+    for name, data in (("inputs", x), ("targets", y)):
+        numbers = [t for t in tree.flatten(data)[0] if t.size and _is_number(t, name, tokens)]
+        squares = [float(np.square(t.numpy().astype(np.float64)).mean()) for t in numbers]
+        if squares:
+            out[name] = math.sqrt(max(squares))
+    return out
+
+
+def _is_number(t: Tensor, name: str, tokens: bool) -> bool:
+    """Whether it holds numbers: floating ones, or whole ones such as grey levels."""
+    return is_floating(t.dtype) or (name == "inputs" and not tokens and t.dtype.kind in "iu")
 
 
 def _tensors(batch: Any) -> tuple[Any, Any]:
@@ -129,14 +150,14 @@ def check_loss(
     targets: Sequence[tuple[str, Any]],
     whole: bool,
     forward: Callable[[Any], Any],
-) -> int | None:
+) -> tuple[int | None, float]:
     """Try the loss on a first batch and raise for what is nearly always a mistake.
 
     Softmax before cross-entropy, sigmoid before a loss of logits, one score for several classes, a
     prediction and a target that only broadcast, a loss that is not one number, is not finite at the
     start or has no gradient, classes without a score in these targets (each with its name), a
     metric that returns no number. Returns the size of the prediction's last axis if it is one
-    tensor.
+    tensor, and the loss.
 
     whole     whether the step handles the whole batch at once: then its gradient is checked too
     forward   the prediction for x
@@ -187,7 +208,7 @@ def check_loss(
                 "look for detach, no_grad, argmax, rounding, .numpy() in forward and in the loss",
             )
     _try_metrics(metrics, prediction, y)
-    return outputs
+    return outputs, loss
 
 
 def check_pieces(model: Module, objective: Objective, x: Any, y: Any, pieces: int) -> None:

@@ -11,7 +11,7 @@ from ... import tree
 from ...data import DataLoader
 from ...data.source import RowSource
 from ...diagnosis.data import check_finite
-from ...diagnosis.history import is_unseen
+from ...diagnosis.history import is_worth_a_warning
 from ...errors import ArgumentError, TraceError, warn
 from ...hints import check_arguments
 from ...nn import Module
@@ -124,8 +124,8 @@ def fit(
     refused, or all of an epoch, or one whose data is not finite, the weights of the last complete
     epoch are restored and a GradientError says which operation went wrong, in which layer, line,
     sample and time step. Without the guard a loss that is not finite is such an error.
-    At the end a warning says what harms most of what no loss shows, such as gradients that vanish
-    or units that are dead; `history.findings` says more.
+    At the end a warning says what harms most of what is sure or no loss shows, such as gradients
+    that vanish or units that are dead; `history.findings` says more.
     The model is trained in training mode, except for modules that are in evaluation mode (if the
     whole model is, except for frozen modules): their statistics stay as they are and their dropout
     does nothing. At the end each module is in its former mode again.
@@ -221,7 +221,9 @@ def fit(
     )
     x, y = read_first_batch(loader)
     if not (resume and trainer.resume()):
-        check_first_batch(model, objective, chosen, loader, valid, (x, y), accumulate, forward)
+        trainer.history.first = check_first_batch(
+            model, objective, chosen, loader, valid, (x, y), accumulate, forward
+        )
     check_pieces(model, objective, x, y, accumulate)
     if folder is not None:
         prepare(folder, resume)
@@ -237,9 +239,9 @@ def fit(
                 raise
             raise with_advice(error, "or pass compile=False to fit") from error
     if not any(c.reports for c in callbacks):
-        unseen = [f for f in history.findings if f.level == "warning" and is_unseen(f)]
-        for finding in unseen[:1]:
-            more = f" {len(unseen) - 1} more in history.findings." * (len(unseen) > 1)
+        warnings = [f for f in history.findings if is_worth_a_warning(f)]
+        for finding in warnings[:1]:
+            more = f" {len(warnings) - 1} more in history.findings." * (len(warnings) > 1)
             warn(f"[fit] {finding.text}{more}")
     return history
 

@@ -174,6 +174,9 @@ class History:
                 the last one if nothing was compared, None if no value was a number
     stopped     why it ended: "epochs", "patience", "interrupted" or the reason of a callback
     gradients   norms of the gradient by layer, before clipping
+    first       of the first batch, before the first step: its "loss", and the root mean squares
+                of its "inputs" and "targets", without those that are classes or tokens; empty if
+                they are unknown
     guess       the training loss of the best prediction that is the same for each row, and the
                 least possible loss; None where they are unknown
     refused     a dict per step that the guard has refused: step, reason, rate
@@ -187,6 +190,7 @@ class History:
     guess: tuple[float, float] | None = None
     refused: list[dict[str, Any]] = field(default_factory=list)
     probes: Probes = field(default_factory=Probes)
+    first: dict[str, float] = field(default_factory=dict)
 
     @property
     def findings(self) -> list[Finding]:
@@ -254,6 +258,7 @@ class History:
             "stopped": self.stopped,
             "gradients": dict(vars(self.gradients)),
             "refused": self.refused,
+            "first": self.first,
         }
 
     @classmethod
@@ -265,4 +270,5 @@ class History:
             values["stopped"],
             GradientFlow(**values["gradients"]),
             refused=values.get("refused", []),  # absent from checkpoints of earlier versions
+            first=values.get("first", {}),
         )

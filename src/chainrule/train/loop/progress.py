@@ -71,8 +71,8 @@ def closing(run: Trainer) -> str:
     """The end of the training, in one line."""
     stopping = run.early_stopping
     reasons = {
-        "patience": f"no better {stopping.monitor.replace('_', ' ')} for {stopping.patience} "
-        "epochs",
+        "patience": f"no better {stopping.monitor.replace('_', ' ')} for "
+        f"{counted(stopping.patience or 0, 'epoch')}",
         "interrupted": "stopped by Ctrl-C",
         "callback": "stopped by a callback",
     }

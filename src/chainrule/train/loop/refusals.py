@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -46,15 +47,20 @@ class Failure(NamedTuple):
         safe    that of the weights that are restored
         """
         restored = f"those after epoch {safe}" if safe else "the initial ones"
-        advice = (
-            f"lower the learning rate (now {rate:g}), clip with clip_norm=1.0, look at the inputs"
-        )
         report = self.report
+        said = "" if report is None else report.remedy
+        general = {  # by what tells that the remedy says it
+            "rate": f"lower the learning rate (now {rate:g})",
+            "clip_norm": "clip with clip_norm=1.0",
+            "inputs": "look at the inputs",
+        }
+        more = ", ".join(t for word, t in general.items() if not re.search(rf"\b{word}\b", said))
+        said = re.sub(r"\brate\b", f"rate (now {rate:g})", said, count=1)
         error = GradientError(
             "fit",
             f"got {self.what} at step {self.step} (epoch {epoch}){self.where}",
             f"expected finite numbers; the weights are {restored} again",
-            advice if report is None else f"{report.remedy}; or {advice}",
+            "; or ".join(filter(None, (said, more))),
             None if report is None else report.source,
         )
         error.report, error.layer = report, "" if report is None else report.layer

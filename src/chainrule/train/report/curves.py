@@ -6,6 +6,8 @@ import math
 
 import numpy as np
 
+from ...diagnosis.wording import place
+from ...graph import Array
 from ..charts import heatmap, lines
 from ..charts.drawing import number, rounded, without_common_path
 from .contents import Report
@@ -80,7 +82,7 @@ def gradient_flow_section(report: Report) -> str:
         return ""
     chart = heatmap(
         norms.T,
-        without_common_path(flow["layers"]),
+        [place(layer) for layer in without_common_path(flow["layers"])],
         flow["steps"],
         title="Norm of the gradient, by layer",
         x_label="step",
@@ -92,10 +94,18 @@ def gradient_flow_section(report: Report) -> str:
         "that the gradient vanishes on its way back and the first layers hardly learn; rows that "
         "glow, or columns that light up, mean that it explodes.</p>"
     )
-    first, last = (norms[np.isfinite(norms[:, i]) & (norms[:, i] > 0), i] for i in (0, -1))
-    if len(flow["layers"]) > 1 and len(first) and len(last):
-        first, last = (float(np.sort(part)[len(part) // 2]) for part in (first, last))
-        ratio = first / last
-        size = f"{rounded(ratio, 2)} times" if not 0.5 < ratio < 2 else "about as large as"
-        said += f"<p>Here the first layer’s gradient is typically {size} the last’s.</p>"
-    return said + figure(chart, wide=True)
+    return said + _first_and_last(norms) + figure(chart, wide=True)
+
+
+def _first_and_last(norms: Array) -> str:
+    """How large the first layer's gradient usually is beside that of the last."""
+    parts = [norms[np.isfinite(norms[:, i]), i] for i in (0, -1)]
+    if norms.shape[1] < 2 or not all(len(part) for part in parts):
+        return ""
+    first, last = (float(np.sort(part)[len(part) // 2]) for part in parts)
+    if not first or not last:
+        which = "last" if first else "first" if last else "first and the last"
+        return f"<p>Here the gradient of the {which} layer is 0 in most steps.</p>"
+    ratio = first / last
+    size = f"{rounded(ratio, 2)} times" if not 0.5 < ratio < 2 else "about as large as"
+    return f"<p>Here the first layer’s gradient is typically {size} the last’s.</p>"

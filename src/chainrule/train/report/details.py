@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -27,9 +28,18 @@ def findings_section(report: Report) -> str:
     if report.findings is None:
         return ""
     ordered = sorted(report.findings, key=lambda f: -f.confidence)
-    return "".join(map(_article, ordered)) or _framed(
+    asked = "".join(map(_article, ordered)) + _doctor(report)
+    return asked or _framed(
         "good", "Nothing found", "<p>Gradients, losses and test show no fault.</p>"
     )
+
+
+def _doctor(report: Report) -> str:
+    """Where a warning leads: to the trials of the doctor."""
+    if not report.run or not any(f.level == "warning" for f in report.findings or ()):
+        return ""
+    command = f"chainrule doctor …/{report.run}"
+    return f"<p><code>{escape(command)}</code> tries remedies and says which of them help.</p>"
 
 
 def _article(finding: Finding) -> str:
@@ -37,7 +47,7 @@ def _article(finding: Finding) -> str:
     if numbers := "; ".join(_numbers(finding.evidence)):
         shown.append(("evidence", numbers))
     if finding.remedies:
-        remedies = "".join(f"<li>{escape(capitalised(r.text))}</li>" for r in finding.remedies)
+        remedies = "".join(f"<li>{escape(_begun(r.text))}</li>" for r in finding.remedies)
         shown.append(("to try", f"<ul>{remedies}</ul>"))
     where = f"<code>{escape(finding.kind)}</code> at {escape(place(finding.place))}"
     return _framed(
@@ -45,6 +55,11 @@ def _article(finding: Finding) -> str:
         capitalised(finding.meaning),
         f'<p class="kind">{where}</p>{definitions(shown, "why")}',
     )
+
+
+def _begun(text: str) -> str:
+    """The text with a capital first letter, unless it begins with a setting."""
+    return text if re.match(r"\w*[_=]", text) else capitalised(text)
 
 
 def _framed(level: str, title: str, body: str) -> str:

@@ -1,0 +1,46 @@
+"""Findings from the first batch: inputs and targets that are not scaled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..finding import LIKELY, Finding
+from ..wording import number
+from .reading import FAR, TrainingHistory, advice, harm
+
+LARGE = 10.0  # root mean square of a batch: standardised data has 1
+
+
+def scale_findings(history: TrainingHistory) -> Iterator[Finding]:
+    """Raw inputs or targets, of a training that has learned little.
+
+    Both make the first loss that of a far too large output, or far too small a one, and the weights
+    go a long way to make up for it: the rate is blamed only without them.
+    """
+    sure, first, guess = harm(history), history.first, history.guess
+    if not sure or not first or guess is None:
+        return
+    far = first["loss"] > FAR * guess[0] > 0
+    compared = (
+        f", and the first loss, {number(first['loss'])}, is far above that of a guess, "
+        f"{number(guess[0])}"
+        if far
+        else ""
+    )
+    for name, kind in (("targets", "targets_not_scaled"), ("inputs", "inputs_not_scaled")):
+        size = first.get(name, 0.0)
+        if size > LARGE and (far or name == "targets"):
+            yield Finding(
+                kind,
+                f"data.{name}",
+                f"the root mean square of the {name} is {number(size)} in the first "
+                f"batch{compared}",
+                {"size": size, "loss": first["loss"], "guess": guess[0]},
+                0.95 if sure > LIKELY else sure,  # what else is found follows from it
+                advice("standardise the inputs and targets (mean 0, standard deviation 1)")
+                if name == "targets"
+                else advice(
+                    "standardise the inputs (mean 0, standard deviation 1)",
+                    "a normalization layer before the first one",
+                ),
+            )
