@@ -264,3 +264,29 @@ def test_wrong_arguments(settings, says):
 def test_data_by_position_is_answered():
     with pytest.raises(TypeError, match="the data is one argument"):
         cr.diagnose(network(), *blobs(), loss="cross_entropy")
+
+
+def test_numbers_beyond_float32_are_refused():
+    x = np.full((40, 2), 1e300)
+    model = nn.Linear(2, 2)
+    with pytest.raises(cr.errors.ChainruleError, match=r"\[diagnose\] got 1e\+300 in row 0"):
+        cr.diagnose(model, (x, np.arange(40) % 2), loss="cross_entropy", seconds=1)
+
+
+def test_inputs_without_columns_are_scaled():
+    class Line(nn.Module):
+        def __init__(self):
+            self.h = nn.Linear(1, 16)
+            self.out = nn.Linear(16, 2)
+
+        def forward(self, x):
+            return self.out(cr.relu(self.h(x.reshape((-1, 1)))))
+
+    draw = np.random.default_rng(0)
+    x = draw.uniform(2e4, 9e4, 400).astype("float32")
+    cr.random.seed(0)
+    model = Line()
+    optimizer = optim.Adam(model.parameters(), lr=0.01)
+    data = x, (x > 5e4).astype(int)
+    diagnosis = cr.diagnose(model, data, loss="cross_entropy", optimizer=optimizer, seconds=4)
+    assert "inputs_not_scaled" in [finding.kind for finding in diagnosis.findings]

@@ -60,3 +60,13 @@ def test_the_best_constant(y, valid, expected):
     score = score_for(y, valid, False)
     score = type(score)(score.task, "R²" if score.task == "numbers" else "accuracy", score.classes)
     assert score.of_constant(y, valid).tolist() == expected
+
+
+def test_ignored_targets_do_not_count():
+    y = np.array([0, 1, -100, 1])
+    out = np.array([[2.0, 1], [2, 1], [2, 1], [1, 2]])  # right, wrong, ignored, right
+    assert score_for(y, y, False)(out, y) == pytest.approx(2 / 3)
+    rare = np.array([0] * 8 + [1, -100])
+    score = score_for(rare, rare, False)
+    assert score.name == "balanced accuracy"
+    assert score(np.tile([1.0, 0], (10, 1)), rare) == 0.5

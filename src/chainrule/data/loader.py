@@ -258,7 +258,7 @@ def _rows(leaf: Any) -> Any:
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
     if array.dtype == np.float64:
-        array = _narrowed(array)
+        array = narrowed(array)
     if array.dtype not in DTYPES:
         raise DtypeError(
             "DataLoader",
@@ -280,7 +280,7 @@ def _rows(leaf: Any) -> Any:
     return view
 
 
-def _narrowed(array: Array) -> Array:
+def narrowed(array: Array, name: str = "DataLoader") -> Array:
     """float64 as float32, which has no numbers from 3.4e38 on."""
     try:
         with np.errstate(over="raise", under="ignore"):
@@ -289,7 +289,7 @@ def _narrowed(array: Array) -> Array:
         finite = np.where(np.isfinite(array), array, 0.0)
         place = np.unravel_index(np.abs(finite).argmax(), array.shape)
         raise RangeError(
-            "DataLoader",
+            name,
             f"got {array[place]:.3g} in row {place[0]}, float64",
             "expected numbers below 3.4e38 in size: float64 becomes float32",
             "scale them to mean 0 and standard deviation 1, or drop the row",

@@ -301,7 +301,7 @@ def _float_of(a: Array) -> Any:
 
 def alike(a: Array) -> bool:
     """Whether all columns are of one kind, as pixels are: then they are scaled together."""
-    return a.shape[1] >= 50
+    return a.ndim > 1 and a.shape[1] >= 50
 
 
 def _shuffle(t: T, change: Change) -> T:

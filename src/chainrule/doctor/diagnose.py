@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..data.loader import DataLoader, order
+from ..data.loader import DataLoader, narrowed, order
 from ..diagnosis.data import check_finite
 from ..diagnosis.finding import Change, Finding, Remedy, Trial
 from ..diagnosis.wording import number, short_exponents
@@ -338,4 +338,4 @@ def _array(part: Any, what: str, name: str) -> Array:
             "pass NumPy arrays",
         )
     check_finite(f"{what} of the {name}", array)
-    return array.astype(np.float32) if array.dtype == np.float64 else array
+    return narrowed(array, "diagnose") if array.dtype == np.float64 else array

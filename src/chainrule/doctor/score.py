@@ -76,12 +76,10 @@ class Score:
         threshold = 0.0 if self.logits else 0.5
         if self.task == "labels":
             return ((out > threshold) == (y > 0.5)).reshape(len(y), -1).mean(1)
-        if out.ndim == y.ndim + 1 > 2:  # classes of each place of a sequence or image
-            real = y >= 0
-            out, y = out[real], y[real]
-        out = out.reshape(len(out), -1)
-        guess = (out[:, 0] > threshold).astype(int) if out.shape[1] == 1 else out.argmax(1)
         y = y.reshape(-1).astype(np.int64)
+        out, real = out.reshape(len(y), -1), y >= 0  # others are ignored
+        out, y = out[real], y[real]
+        guess = (out[:, 0] > threshold).astype(int) if out.shape[1] == 1 else out.argmax(1)
         hit = (guess == y).astype(np.float64)
         if self.name == "accuracy":
             return hit
