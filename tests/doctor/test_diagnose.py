@@ -9,6 +9,7 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn, optim
+from chainrule.diagnosis import Change
 from chainrule.doctor import Diagnosis
 from chainrule.doctor.diagnose import sets
 from chainrule.doctor.scheduled import ScheduledTraining
@@ -290,3 +291,27 @@ def test_inputs_without_columns_are_scaled():
     data = x, (x > 5e4).astype(int)
     diagnosis = cr.diagnose(model, data, loss="cross_entropy", optimizer=optimizer, seconds=4)
     assert "inputs_not_scaled" in [finding.kind for finding in diagnosis.findings]
+
+
+@pytest.mark.parametrize("kind", [list, tuple, dict])
+def test_layers_in_containers_are_exchanged(kind):
+    class Held(nn.Module):
+        def __init__(self):
+            layers = [nn.Linear(2, 8), nn.Sigmoid(), nn.Linear(8, 2)]
+            self.layers = dict(zip("abc", layers, strict=True)) if kind is dict else kind(layers)
+
+        def forward(self, x):
+            layers = self.layers.values() if kind is dict else self.layers
+            for layer in layers:
+                x = layer(x)
+            return x
+
+    x = np.random.default_rng(0).normal(size=(60, 2)).astype("float32")
+    data = (x[:40], np.arange(40) % 2), (x[40:], np.arange(20) % 2)
+    model = Held()
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+    training = ScheduledTraining(model, nn.CrossEntropyLoss(), optimizer, *data, 8, 1)
+    place = "layers.b" if kind is dict else "layers.1"
+    changed = training.changed([Change("activation", place, "relu")]).model
+    assert [type(m) for m in changed.modules() if not m.parameters()] == [nn.ReLU]
+    assert [type(m) for m in model.modules() if not m.parameters()] == [nn.Sigmoid]

@@ -55,8 +55,15 @@ def apply(training: T, changes: Sequence[Change], words: Words | None = None) ->
 def module_at(model: Any, path: str) -> Any:
     """The module of a path."""
     for part in filter(None, path.split(".")):
-        model = model[int(part)] if isinstance(model, (list, tuple)) else getattr(model, part)
+        if isinstance(model, (list, tuple)):
+            model = model[int(part)]
+        else:
+            model = model[_key(model, part)] if isinstance(model, dict) else getattr(model, part)
     return model
+
+
+def _key(modules: dict[Any, Any], name: str) -> Any:
+    return next(key for key in modules if str(key) == name)
 
 
 def exchange(t: T, path: str, new: Any) -> T:
@@ -65,8 +72,12 @@ def exchange(t: T, path: str, new: Any) -> T:
         return replace(t, model=new)
     parent, _, name = path.rpartition(".")
     inside = module_at(t.model, parent)
+    if isinstance(inside, tuple):
+        return exchange(t, parent, (*inside[: int(name)], new, *inside[int(name) + 1 :]))
     if isinstance(inside, list):
         inside[int(name)] = new
+    elif isinstance(inside, dict):
+        inside[_key(inside, name)] = new
     else:
         setattr(inside, name, new)
     return t
