@@ -44,14 +44,14 @@ def of_steps(f: Facts, seconds: float) -> Iterator[Measurement]:
 def _scores(f: Facts) -> Iterator[Measurement]:
     """That of a constant, and that on rows of the training, beside the held-out rows' score."""
     score, fit, broken = f.outcome.score, f.outcome.fit, f.outcome.nonfinite is not None
-    unseen = number(f.score.shown(score))
     guessing = not broken and (score <= f.constant or is_chance(f.constant_rows, f.outcome.rows))
-    expected = f"less than that of the training, {'which breaks down' if broken else unseen}"
+    expected = "less than that of the training" + ", which breaks down" * broken
     remark = "the training is no better than a guess" * guessing
     value = f.score.shown(f.constant)
     yield Measurement("score_of_a_constant", value, expected, "model", remark)
     if not broken:
-        expected = f"about that of held-out rows, {unseen}"
+        unseen = number(f.score.shown(score))
+        expected = f"about that of held-out rows after the same steps, {unseen}"
         remark = "the rows are learned by heart" * (fit - score > GAP)
         yield Measurement("score_in_training", f.score.shown(fit), expected, "model", remark)
 
