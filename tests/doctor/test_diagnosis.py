@@ -214,3 +214,12 @@ def test_without_findings_the_headline_names_what_is_odd():
 def test_few_rows_are_no_basis():
     lines = str(Diagnosis((), "accuracy", 0.5, 19, (TRIALS[0],))).splitlines()
     assert lines[2] == "19 are too few held-out rows to judge by trials: 20 or more tell."
+
+
+def test_scores_of_other_first_weights_are_said_to_be_that():
+    diagnosis = Diagnosis((RAW, RATE), "accuracy", 0.25, 80, TRIALS, own=0.5)
+    said = "All scores are those with other first weights of the same distribution"
+    assert said in str(diagnosis)
+    assert "With its own it gets 0.500." in " ".join(str(diagnosis).split())
+    assert said in diagnosis._repr_html_()
+    assert diagnosis.to_dict()["own"] == 0.5

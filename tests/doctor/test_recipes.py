@@ -107,7 +107,7 @@ def test_notes():
         ),
         (Change("decay", "optimizer.weight_decay", 0.0), {"weight_decay": 0.0}),
         (Change("batch", "batch", 16), {"batch_size": 16}),
-        (Change("epochs", "epochs", 40), {"epochs": 40}),
+        (Change("epochs", "epochs", 40), {"epochs": 40, "patience": 40}),
         (Change("remove", "layers.2"), {"dropout": 0.0}),
         (Change("loss", "loss", "mse"), {"loss": "mse"}),
         (Change("activation", "layers.1", "tanh"), {}),

@@ -150,6 +150,7 @@ def diagnosed(
         tuple(sorted(tried, key=lambda a: (-round(a.trial.after, 3), a.count))),
         None if outcome.nonfinite is None else max(len(outcome.losses), 1),
         tuple(measured),
+        search.facts.score.shown(outcome.score) if search.seed else None,
     )
     return diagnosis, search.facts
 

@@ -23,6 +23,10 @@ BASIC = {  # always in the text
     *("score_of_a_constant", "score_in_training", "initial_loss"),
     *("critical_rate", "gradient_noise_scale", "batch_by_heart"),
 }
+OTHERS = (
+    "All scores are those with other first weights of the same distribution, with which the "
+    "training does worse. With its own it gets {}."
+)
 HELPS = 0.1  # a difference of scores that is more than nothing
 
 
@@ -45,6 +49,8 @@ class Diagnosis:
     score       of the training as it is, on the held-out rows
     rows        how many rows are held out
     trials      what was tried, the best first
+    own         the score with the model's own first weights, if others of the same distribution,
+                with which the training does worse, are diagnosed; else None
     broke       the epoch in which a loss or a weight was not finite, or None
     measured    what was measured, as expected or not; the text has what is not, and a few others
     """
@@ -56,6 +62,7 @@ class Diagnosis:
     trials: tuple[Attempt, ...]
     broke: int | None = None
     measured: tuple[Measurement, ...] = ()
+    own: float | None = None
 
     @property
     def remedy(self) -> Remedy | None:
@@ -77,6 +84,7 @@ class Diagnosis:
                 "metric": self.metric,
                 "score": self.score,
                 "rows": self.rows,
+                "own": self.own,
                 "broke": self.broke,
                 "findings": [finding.to_dict() for finding in self.findings],
                 "trials": [
@@ -138,6 +146,9 @@ class Diagnosis:
     def lines(self, width: int = WIDTH) -> Iterator[str]:
         """The text, line by line."""
         yield from _wrapped(capitalised(self.headline), width)
+        if self.own is not None:
+            yield ""
+            yield from _wrapped(OTHERS.format(_score(self.own)), width)
         for k, finding in enumerate(self.findings, 1):
             yield ""
             head = f"{k}. "
@@ -200,6 +211,8 @@ class Diagnosis:
     def _repr_html_(self) -> str:
         """The same for notebooks."""
         parts = [f"<p><b>{html.escape(capitalised(self.headline))}</b></p>"]
+        if self.own is not None:
+            parts.append(f"<p>{OTHERS.format(_score(self.own))}</p>")
         if self.findings:
             parts.append(f"<ol>{''.join(map(self._item, self.findings))}</ol>")
         if self.together is not None:

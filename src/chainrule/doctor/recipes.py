@@ -174,7 +174,8 @@ def _settings(recipe: Recipe, change: Change) -> dict[str, Any]:
         case "batch":
             return {"batch_size": change.value}
         case "epochs":
-            return {"epochs": change.value}
+            patience = max(recipe.patience or 0, change.value)  # a trial does not stop early
+            return {"epochs": change.value, "patience": patience}
         case "remove" if recipe.dropout:
             return {"dropout": 0.0}
         case "loss" if recipe.loss is not None and change.value == "mse":
