@@ -1,6 +1,6 @@
 """What the doctor finds in the programs of a collection, for its `score.py` to judge.
 
-    python benchmarks/doctor.py --cases FILE --out findings.json [--jobs 2] [--seconds 10] [CASE ...]
+    python benchmarks/doctor.py --cases FILE --out findings.json [--jobs 2] [--seconds 10] [CASE …]
     python benchmarks/doctor.py --torch …          the same programs, in PyTorch
     python benchmarks/doctor.py --random SEED …    the best of random remedies, at equal budget
 

@@ -336,6 +336,7 @@ def test_a_warning_of_the_report_is_printed(tmp_path, capsys):
     arguments = ["train", file, "--target", "y", "--epochs", 1, "--out", tmp_path / "run"]
     _, out, _ = call(capsys, *arguments, "--quiet")
     assert "\nwarning: no_better_than_guess at the model: a test that" in out
+    assert "\n  which remedies help, by trial: chainrule doctor " in out
     assert "--class-weight balanced" in out
     _, out, _ = call(capsys, "train", "--resume", tmp_path / "run", "--quiet", "--json")
     assert list(json.loads(out)) == [
