@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.diagnosis import Change, Finding
+from chainrule.doctor.changes import alike
 from chainrule.doctor.modules import ModuleTraining
 from chainrule.doctor.runnable import Runnable
 from chainrule.doctor.search import find
@@ -167,7 +168,7 @@ def in_recipe(change: Change, program: Program) -> list[tuple[str, str, Any]]:
     where, value = place(change.place), change.value
     if change.what == "scale":
         x = program.arrays.x
-        if where == "data.inputs" and (x.ndim > 2 or x.shape[1] >= 50):
+        if where == "data.inputs" and alike(x):
             low, high = (float((v - x.mean()) / x.std()) for v in (x.min(), x.max()))
             return [("scale", where, {"op": "minmax", "whole": True, "to": [low, high]})]
         return [("scale", where, "standardise")]

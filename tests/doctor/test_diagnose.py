@@ -11,6 +11,7 @@ import chainrule as cr
 from chainrule import nn, optim
 from chainrule.diagnosis import Change
 from chainrule.doctor import Diagnosis
+from chainrule.doctor.changes import alike
 from chainrule.doctor.diagnose import sets
 from chainrule.doctor.scheduled import ScheduledTraining
 from chainrule.doctor.score import score_for
@@ -315,3 +316,13 @@ def test_layers_in_containers_are_exchanged(kind):
     changed = training.changed([Change("activation", place, "relu")]).model
     assert [type(m) for m in changed.modules() if not m.parameters()] == [nn.ReLU]
     assert [type(m) for m in model.modules() if not m.parameters()] == [nn.Sigmoid]
+
+
+def test_many_columns_are_scaled_together_if_they_are_of_one_kind():
+    draw = np.random.default_rng(0)
+    pixels = draw.uniform(0, 16, (100, 64))
+    pixels[:, 0] = 0
+    assert alike(pixels)
+    assert not alike(pixels * np.logspace(0, 3, 64))
+    assert not alike(pixels[:, :49])
+    assert alike(draw.uniform(size=(5, 8, 8, 1)))

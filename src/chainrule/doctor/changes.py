@@ -28,6 +28,8 @@ from .structure import as_gru, remember, with_residual
 T = TypeVar("T", bound=Setup)
 Words = Mapping[str, Callable[[Any, Change], Any]]  # what each word of a change does
 
+MANY = 50  # columns from which they may be of one kind
+UNLIKE = 10.0  # largest spread of a column over the median, of columns of one kind
 ACTIVATIONS: Mapping[str, Callable[[], Module]] = {
     "linear": nn.Identity,
     "relu": nn.ReLU,
@@ -276,7 +278,7 @@ def _scale(t: T, change: Change) -> T:
     """Standardise inputs or targets by the mean and deviation of the training rows."""
     k = 0 if change.place == "data.inputs" else 1
     a, b = (np.asarray(d[k], np.float64) for d in (t.data, t.valid))
-    if a.ndim > 2 or (k == 0 and alike(a)):  # pictures: one scale for all columns
+    if a.ndim > 2 or (k == 0 and alike(a)):
         mean, std = a.mean(), a.std()
     else:
         mean, std = a.mean(0), a.std(0)
@@ -311,8 +313,15 @@ def _float_of(a: Array) -> Any:
 
 
 def alike(a: Array) -> bool:
-    """Whether all columns are of one kind, as pixels are: then they are scaled together."""
-    return a.ndim > 1 and a.shape[1] >= 50
+    """Whether all columns are of one kind, as pixels are: then they are scaled together.
+
+    Columns in different units spread by very different amounts.
+    """
+    if a.ndim != 2 or a.shape[1] < MANY:
+        return a.ndim > 2
+    spread = a.std(axis=0)
+    varies = spread[spread > 0]
+    return varies.size == 0 or bool(varies.max() <= UNLIKE * np.median(varies))
 
 
 def _shuffle(t: T, change: Change) -> T:
