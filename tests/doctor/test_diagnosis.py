@@ -50,7 +50,7 @@ def test_two_findings_that_are_repaired_together():
 2. lr_too_high at optimizer.lr: the learning rate is too high
    The rate is 1, and 0.001 does better.
    alone  learning rate 0.001 in place of 1
-          accuracy 0.250 → 0.250
+          accuracy 0.250 → 0.250; it helps together with the others
 
 together  standardise the inputs
           learning rate 0.001 in place of 1

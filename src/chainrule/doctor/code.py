@@ -37,8 +37,8 @@ OPTIMIZERS = {"adam": "Adam", "sgd": "SGD"}
 ORDER = (  # in which lines do not undo each other
     *("train", "match", "drop", "scale"),
     *("recurrent", "initialisation", "memory", "insert", "residual"),
-    *("activation", "output_activation", "remove", "loss", "optimizer", "rate", "decay"),
-    *("clip", "shuffle", "batch", "epochs"),
+    *("activation", "output_activation", "remove", "optimizer", "rate"),
+    *("loss", "decay", "clip", "shuffle", "batch", "epochs"),
 )
 
 ORTHOGONAL = """\
@@ -65,10 +65,11 @@ def lines_of(changes: Sequence[Change], facts: Facts) -> tuple[str, ...]:
     """
     out: list[str] = []
     ordered = sorted((c for c in changes if c.what in ORDER), key=lambda c: ORDER.index(c.what))
+    exchanges = any(c.what in EXCHANGES for c in ordered)
     for _, group in groupby(ordered, lambda c: (c.what, str(c.value))):
         several = list(group)
         out += _LINES[several[0].what](several, facts)
-    if any(c.what in EXCHANGES for c in ordered):
+    if exchanges and not any(c.what in ("rate", "optimizer") for c in ordered):
         out.append("# then make the optimizer")
     return tuple(out)
 
@@ -151,7 +152,10 @@ def _memory(changes: Sequence[Change], facts: Facts) -> Iterator[str]:
         old: Any = module_at(facts.training.model, c.place)
         n, steps = old.hidden_size, max(c.value, 2)
         names = [name for name, _ in old.named_parameters() if name.startswith("bias_ih")]
-        lines = [f"logs = np.log(np.random.uniform(1, {steps}, {n}))", "with cr.no_grad():"]
+        lines = [
+            f"logs = np.log(np.random.uniform(1, {steps}, {n}))  # of steps to keep the state for",
+            "with cr.no_grad():  # biases of the gate that keeps it",
+        ]
         for name in names:
             lines.append(f"    {m}.{name}[{n}:{2 * n}] = logs")
             if type(old).__name__ == "LSTM":
@@ -182,9 +186,10 @@ def _scale(changes: Sequence[Change], facts: Facts) -> Iterator[str]:
         inputs = c.place == "data.inputs"
         name, a = ("x", facts.training.data[0]) if inputs else ("y", facts.training.data[1])
         axis = "" if a.ndim > 2 or (inputs and alike(a)) else "0"
-        yield f"mean, std = {name}.mean({axis}), {name}.std({axis})"
-        last = "of held-out rows too" if inputs else "predictions: prediction * std + mean"
-        yield f"{name} = ({name} - mean) / std  # {last}"
+        mean, std = f"{name}_mean", f"{name}_std"
+        yield f"{mean}, {std} = {name}.mean({axis}), {name}.std({axis})  # of rows trained on"
+        last = "" if inputs else f"; a prediction p means p * {std} + {mean}"
+        yield f"{name} = ({name} - {mean}) / {std}  # of held-out rows too{last}"
 
 
 def _drop(changes: Sequence[Change], facts: Facts) -> Iterator[str]:
@@ -214,6 +219,11 @@ def _optimizer(changes: Sequence[Change], _: Facts) -> Iterator[str]:
     yield f"optimizer = optim.{OPTIMIZERS[name]}(model.parameters(), lr={number(rate)})"
 
 
+def _rate(changes: Sequence[Change], facts: Facts) -> Iterator[str]:
+    name, rate = facts.training.optimizer_name, number(changes[0].value)
+    yield f"optimizer = optim.{name}(model.parameters(), lr={rate})  # and its other settings"
+
+
 _LINES: Mapping[str, Callable[[Sequence[Change], Facts], Iterator[str]]] = {
     "train": _training,
     "drop": _drop,
@@ -229,7 +239,7 @@ _LINES: Mapping[str, Callable[[Sequence[Change], Facts], Iterator[str]]] = {
     "match": _match,
     "loss": _loss,
     "optimizer": _optimizer,
-    "rate": _argument("lr"),
+    "rate": _rate,
     "decay": _argument("weight_decay"),
     "clip": _argument("clip_norm"),
     "shuffle": _argument("shuffle"),

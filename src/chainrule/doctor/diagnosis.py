@@ -206,7 +206,8 @@ class Diagnosis:
             yield from _wrapped("not tried: there was no time left", width, rest, rest)
             return
         before = "" if self.broke else f"{_score(remedy.trial.before)} → "
-        yield f"{rest}{self.metric} {before}{_score(remedy.trial.after)}"
+        only = "; it helps together with the others" * (head == "alone")
+        yield f"{rest}{self.metric} {before}{_score(remedy.trial.after)}{only}"
 
     def _repr_html_(self) -> str:
         """The same for notebooks."""
