@@ -1,4 +1,7 @@
-"""What is measured of a training, beside numbers computed by hand or by PyTorch in float64."""
+"""What is measured of a training, beside numbers computed by hand or by PyTorch in float64.
+
+Longer than other files: all measurements are tests of one table, in both libraries.
+"""
 
 import json
 import math

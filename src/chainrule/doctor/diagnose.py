@@ -25,7 +25,6 @@ from ..train.loop.arguments import check_optimizer
 from .code import lines_of
 from .diagnosis import Attempt, Diagnosis
 from .facts import Facts
-from .faults import faults_of
 from .first_rows import check_rows
 from .measured import Measurement, measured_of
 from .scheduled import ScheduledTraining, Scheduling
@@ -175,7 +174,7 @@ def _with_remedies(finding: Finding, search: Search, code: Code | None) -> Findi
     remedies = [_shown(r, search) for r in finding.remedies]
     first = {*remedies[0].changes} if remedies else set()
     alone = []
-    for fault in faults_of(search.facts):
+    for fault in search.faults:
         what = fault.kind, fault.place, search.cause(fault)
         if what == (finding.kind, finding.place, finding.cause):
             outcome = search.tried.get((frozenset(fault.changes), search.seed))

@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from ..diagnosis.finding import Change, Finding, Remedy, Trial
 from .bundles import Bundle, changes_of, exclude, joined
@@ -69,6 +70,11 @@ class Search:
     def __post_init__(self) -> None:
         self.tried[frozenset(), 0] = self.facts.outcome
         self.base = self.facts.outcome.score
+
+    @cached_property
+    def faults(self) -> list[Fault]:
+        """What may be wrong, the likeliest first."""
+        return faults_of(self.facts)
 
     @property
     def floor(self) -> float:
@@ -352,13 +358,12 @@ def find(training: Training, budget: float = 12.0) -> tuple[list[Finding], Searc
     """
     facts = gather(training, budget / 20)
     search = Search(facts, budget)
-    faults = faults_of(facts)
-    best = search.best([fault for fault in faults if fault.changes])
+    best = search.best([fault for fault in search.faults if fault.changes])
     shares = search.pruned(best) if best else {}
     best = tuple(shares)
     if not is_large(best, search.base, search.score(best)):  # without what does not matter
         best, shares = (), {}
-    weights = _weights(search, faults, shares)
+    weights = _weights(search, search.faults, shares)
     remedies: tuple[Remedy, ...] = ()
     if best:
         after = search.outcome(best)
