@@ -184,6 +184,8 @@ def in_recipe(change: Change, program: Program) -> list[tuple[str, str, Any]]:
     if change.what == "decay":
         layers = enumerate(program.recipe["layers"])
         return [("l2", f"layers.{n}", value / 2) for n, layer in layers if layer.get("l2")]
+    if change.what == "units":
+        return [("width", where, value)]
     if change.what == "clip":
         return [("clip", "optimizer", value)]
     if change.what in WITHOUT_WORDS or (

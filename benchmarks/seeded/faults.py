@@ -75,6 +75,17 @@ def append(*new: Callable[[], Module]) -> Spoil:
     return spoil
 
 
+def fewer_outputs(units: int) -> Spoil:
+    """A last layer of a Sequential with so few outputs."""
+
+    def spoil(t: ModuleTraining) -> ModuleTraining:
+        *others, last = t.model  # type: ignore[misc]
+        few = nn.Linear(last.weight.shape[1], units)
+        return _optimized(replace(t, model=nn.Sequential(*others, few)))
+
+    return spoil
+
+
 def called(function: Callable[[Any], Tensor]) -> Spoil:
     """A function of the output in the forward of `Called`."""
 
@@ -303,6 +314,11 @@ def sums(p: Tensor, y: Any) -> Tensor:
 def sum_of_classes(p: Tensor, y: Any) -> Tensor:
     """A sum of the cross-entropies."""
     return F.cross_entropy(p, y, reduction="sum")
+
+
+def of_nearest_class(p: Tensor, y: Any) -> Tensor:
+    """The cross-entropy, where a class without an output counts as the last one that has one."""
+    return F.cross_entropy(p, elementwise.clip(y, None, p.shape[-1] - 1))
 
 
 def negated(p: Tensor, y: Any) -> Tensor:

@@ -23,6 +23,7 @@ from .faults import (
     deep_cnn,
     dropout,
     exchange,
+    fewer_outputs,
     hot_absolute,
     hot_squares,
     inputs,
@@ -30,6 +31,7 @@ from .faults import (
     loss,
     misaligned,
     negated,
+    of_nearest_class,
     of_probabilities,
     one_column,
     rate,
@@ -48,6 +50,11 @@ LR, X, Y = ("optimizer.lr", "optimizer"), ("data.inputs",), ("data.targets",)
 RATE_LIKE = ("exploding_gradient",)
 LR_LIKE = ("lr_too_high", "exploding_gradient")
 HIDDEN = ("0", "1", "2", "3", "4", "5")
+
+
+def softmax_of_rows() -> nn.Softmax:
+    """Softmax over the rows of a batch."""
+    return nn.Softmax(axis=0)
 
 
 def _all(healthy: Sequence[str], kind: str, spoil: Spoil, *more: Any, **named: Any) -> list[Seeded]:
@@ -116,6 +123,16 @@ FAULTS: list[Seeded] = [
     *_all(
         ("sgd digits", "sgd cnn digits"),
         *("double_softmax", append(nn.Softmax), ("3", "7", "8", "loss")),
+    ),
+    *_all(
+        ("mlp blobs", "sgd digits", "cnn stripes"),
+        *("softmax_axis_wrong", both(append(softmax_of_rows), loss(of_probabilities))),
+        ("2", "3", "4", "5", "loss"),
+    ),
+    *_all(
+        ("mlp blobs", "mlp digits", "cnn digits"),
+        *("output_units_wrong", both(fewer_outputs(2), loss(of_nearest_class))),
+        ("2", "4", "7", "loss"),
     ),
     Seeded(
         "unprotected_log",

@@ -50,6 +50,7 @@ CASES = {
     "no dropout": ("dense", [("remove", "4", None)]),
     "normalization": ("dense", [("insert", "0", "batchnorm"), ("insert", "2", "batchnorm")]),
     "a residual": ("dense", [("residual", "2", None)]),
+    "more outputs": ("dense", [("units", "5", 7)]),
     "a GRU": ("sequences", [("recurrent", "rnn", "gru")]),
 }
 

@@ -266,6 +266,7 @@ CHANGES = {
         [Change("initialisation", "0", "he_uniform")],
         lambda t: 0.55 < t.observe().layers[0].units.std() < 0.7,
     ),
+    "outputs": ([Change("units", "5", 7)], lambda t: t.observe().output.shape[-1] == 7),
     "order of rows": ([Change("shuffle", "shuffle", False)], lambda t: not t.shuffle),
     "loss": (
         [Change("loss", "loss", "mse"), Change("output_activation", "5", "softmax")],

@@ -8,6 +8,8 @@ KINDS: Mapping[str, str] = {
     "output_activation_wrong": "the output's activation does not fit the task or the loss",
     "missing_output_activation": "the loss expects probabilities and gets raw outputs",
     "double_softmax": "softmax before a loss that applies it",
+    "softmax_axis_wrong": "softmax over the rows, or over places, and not over the classes",
+    "output_units_wrong": "fewer outputs than the classes need",
     "target_range_mismatch": "targets outside of the range of the output",
     "loss_wrong": "the loss does not fit the task",
     "loss_reduction_wrong": "a sum where a mean is meant, or over the wrong axis",

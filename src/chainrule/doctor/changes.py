@@ -99,6 +99,14 @@ def _is_odd(module: Module) -> bool:
     return not module.parameters() and not type(module).__module__.startswith("chainrule.")
 
 
+def _units(t: T, change: Change) -> T:
+    """A linear layer with so many outputs in the place of another."""
+    old = module_at(t.model, change.place)
+    with _drawing(change.place):
+        new = nn.Linear(old.weight.shape[1], change.value, bias=old.bias is not None)
+    return _with_optimizer(exchange(t, change.place, new))
+
+
 def _remove(t: T, change: Change) -> T:
     return exchange(t, change.place, nn.Identity())
 
@@ -343,6 +351,7 @@ CHANGES: Words = {
     "drop": _drop,
     "scale": _scale,
     "recurrent": _recurrent,
+    "units": _units,
     "initialisation": _initialisation,
     "memory": _memory,
     "insert": _insert_norm,

@@ -36,7 +36,7 @@ LOSSES = {
 OPTIMIZERS = {"adam": "Adam", "sgd": "SGD"}
 ORDER = (  # in which lines do not undo each other
     *("train", "match", "drop", "scale"),
-    *("recurrent", "initialisation", "memory", "insert", "residual"),
+    *("recurrent", "units", "initialisation", "memory", "insert", "residual"),
     *("activation", "output_activation", "remove", "optimizer", "rate"),
     *("loss", "decay", "clip", "shuffle", "batch", "epochs"),
 )
@@ -53,7 +53,7 @@ with cr.no_grad():
             for k in range(0, len(p), n):  # each gate
                 p[k : k + n] = nn.init.orthogonal_(cr.zeros((n, n)))"""  # as `changes` does
 EXCHANGES = {  # after which the optimizer lacks parameters
-    *("train", "recurrent", "insert", "residual"),
+    *("train", "recurrent", "units", "insert", "residual"),
     *("activation", "output_activation", "remove"),
 }
 
@@ -145,6 +145,13 @@ def _recurrent(changes: Sequence[Change], facts: Facts) -> Iterator[str]:
     yield from _each(changes, line)
 
 
+def _units(changes: Sequence[Change], facts: Facts) -> Iterator[str]:
+    for c in changes:
+        old: Any = module_at(facts.training.model, c.place)
+        bias = ", bias=False" if old.bias is None else ""
+        yield f"{module(c.place)} = nn.Linear({old.weight.shape[1]}, {c.value}{bias})"
+
+
 def _memory(changes: Sequence[Change], facts: Facts) -> Iterator[str]:
     """As `structure.memory_bias`."""
 
@@ -233,6 +240,7 @@ _LINES: Mapping[str, Callable[[Sequence[Change], Facts], Iterator[str]]] = {
     "insert": _insertion,
     "residual": _residual,
     "recurrent": _recurrent,
+    "units": _units,
     "memory": _memory,
     "initialisation": _initialisation,
     "scale": _scale,

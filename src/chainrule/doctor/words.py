@@ -104,6 +104,10 @@ def _recurrent(changes: Sequence[Change], _: Facts) -> Iterator[str]:
     yield f"{changes[0].value.upper()} in place of RNN in {_places(changes)}"
 
 
+def _units(changes: Sequence[Change], _: Facts) -> Iterator[str]:
+    yield f"{changes[0].value} outputs in {_places(changes)}"
+
+
 def _memory(changes: Sequence[Change], _: Facts) -> Iterator[str]:
     steps = changes[0].value
     yield f"gates that keep the state for up to {steps} steps in {_places(changes)}"
@@ -193,6 +197,7 @@ _WORDS: Mapping[str, Callable[[Sequence[Change], Facts], Iterator[str]]] = {
     "insert": _insertion,
     "residual": _residual,
     "recurrent": _recurrent,
+    "units": _units,
     "memory": _memory,
     "clip": _clip,
     "initialisation": _initialisation,

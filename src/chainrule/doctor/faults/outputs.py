@@ -19,6 +19,7 @@ RANGES = {
     "ReLU": (0.0, math.inf),
 }
 LIKELY = 0.8  # a prior above which a fault that cannot be cured here is named
+NEAR_ONE = 1e-3  # of a sum in float32
 OF_PROBABILITIES = {"Softmax": "cce_probs", "Sigmoid": "bce_probs"}
 PLAIN = {
     ("cross_entropy", "logits"): "cce_logits",
@@ -36,6 +37,7 @@ def output_faults(f: Facts) -> Iterator[Fault]:
     yield from _activation_of_numbers(f) if f.score.task == "numbers" else _activation_of_classes(f)
     yield from _formula(f)
     yield from _loss_of_task(f)
+    yield from _units(f)
 
 
 def _fault(
@@ -55,7 +57,13 @@ def _activation_of_classes(f: Facts) -> Iterator[Fault]:
     act, loss, units = f.activation_name, f.loss, f.start.output.shape[-1]
     odd = act not in ("Identity", "Softmax", "Sigmoid")
     kind = "missing_output_activation" if act == "Identity" else "output_activation_wrong"
-    if act == "Softmax" and units == 1:
+    axis = _normalised_axis(f.start.output)
+    if axis is not None:
+        over = "the rows of a batch" if axis == 0 else f"axis {axis}"
+        cause = f"the outputs sum to 1 over {over}, and not over the {units} classes"
+        new = "softmax" if units > 1 and f.score.task == "classes" else "sigmoid"
+        yield _fault(f, "softmax_axis_wrong", new, cause, 1.0, True)
+    elif act == "Softmax" and units == 1:
         cause = "softmax over one unit is 1 for every input"
         yield _fault(f, kind, "sigmoid", cause, 1.0, True)
     elif loss.takes == "logits" and act != "Identity":
@@ -73,6 +81,17 @@ def _activation_of_classes(f: Facts) -> Iterator[Fault]:
     if f.score.task == "labels" and act == "Softmax" and units > 1:
         cause = "softmax makes labels that can occur together exclude each other"
         yield _fault(f, kind, "sigmoid", cause, 0.8)
+
+
+def _normalised_axis(out: Array) -> int | None:
+    """The axis over which a softmax made the outputs sum to 1, if it is not that of the classes."""
+
+    def is_whole(axis: int) -> bool:
+        return out.shape[axis] > 1 and bool(np.allclose(out.sum(axis), 1, atol=NEAR_ONE))
+
+    if np.min(out) < 0 or is_whole(out.ndim - 1):
+        return None
+    return next((axis for axis in range(out.ndim - 1) if is_whole(axis)), None)
 
 
 def _activation_of_numbers(f: Facts) -> Iterator[Fault]:
@@ -146,3 +165,25 @@ def _loss_of_task(f: Facts) -> Iterator[Fault]:
         if f.activation_name != "Identity":
             changes = *changes, Change("output_activation", f.output_place, "linear")
         yield Fault("loss_wrong", "loss", f"{name} for numbers", 0.9, changes)
+
+
+def _units(f: Facts) -> Iterator[Fault]:
+    """Fewer outputs than the classes need."""
+    units, last = f.start.output.shape[-1], f.weights[-1] if f.weights else None
+    if f.score.task != "classes" or last is None or last.name != "Linear":
+        return
+    y = f.training.data[1]
+    first, count = int(y[y >= 0].min(initial=f.score.classes)), f.score.classes
+    if units < count > 2:
+        outputs = "1 output is" if units == 1 else f"{units} outputs are"
+        cause = f"{outputs} not enough for classes up to {count - 1}, which need {count}"
+        if first > 0 and count - first <= units:
+            cause += f"; or number them from 0, not from {first}"
+        changes: tuple[Change, ...] = (
+            Change("units", last.path, count),
+            Change("output_activation", f.output_place, "linear"),
+            Change("loss", "loss", "cce_logits"),
+        )
+        if f.called:  # it stays as it is
+            changes = (changes[0], Change("loss", "loss", "cce_probs")) * (f.called == "Softmax")
+        yield Fault("output_units_wrong", last.path, cause, 1.0, changes, True)

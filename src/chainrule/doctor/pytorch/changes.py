@@ -118,8 +118,17 @@ def _residual(t: Any, change: Change) -> Any:
     return _put(t, change.place, Residual(inner))
 
 
+def _units(t: Any, change: Change) -> Any:
+    """A linear layer with so many outputs in the place of another."""
+    old = module_at(t.model, change.place)
+    with drawing(seed_of(change.place)):
+        new = nn.Linear(old.in_features, change.value, bias=old.bias is not None)
+    new.to(device=old.weight.device, dtype=old.weight.dtype)
+    return _put_trained(t, change.place, new)
+
+
 def _recurrent(t: Any, change: Change) -> Any:
-    """A GRU of the same size, trained by the same groups of parameters as what it replaces."""
+    """A GRU of the same size."""
     old = module_at(t.model, change.place)
     with drawing(seed_of(change.place)):
         new = nn.GRU(
@@ -132,12 +141,17 @@ def _recurrent(t: Any, change: Change) -> Any:
             bidirectional=old.bidirectional,
         )
     new.to(device=old.weight_hh_l0.device, dtype=old.weight_hh_l0.dtype)
-    theirs = {id(p) for p in old.parameters()}
+    return _put_trained(t, change.place, new)
+
+
+def _put_trained(t: Any, path: str, new: Any) -> Any:
+    """With another module at a path, trained by the same groups of parameters as the old one."""
+    theirs = {id(p) for p in module_at(t.model, path).parameters()}
     for group in t.optimizer.param_groups:
         has_old = any(id(p) in theirs for p in group["params"])
         others = [p for p in group["params"] if id(p) not in theirs]
         group["params"] = others + list(new.parameters()) * has_old
-    return _put(t, change.place, new)
+    return _put(t, path, new)
 
 
 def _memory(t: Any, change: Change) -> Any:
@@ -236,6 +250,7 @@ WORDS: Words = {
     "train": _train,
     "loss": _loss,
     "recurrent": _recurrent,
+    "units": _units,
     "initialisation": _initialisation,
     "memory": _memory,
     "residual": _residual,
