@@ -1,5 +1,7 @@
 """Every failure has the one form: [operation] what arrived; expected …; what to try."""
 
+import multiprocessing
+import pickle
 import re
 
 import numpy as np
@@ -252,3 +254,35 @@ def test_habits_of_other_libraries_are_answered(name):
 def test_other_type_errors_are_left_alone():
     with pytest.raises(TypeError, match="missing 1 required positional argument"):
         cr.sum()
+
+
+def _error(run):
+    with pytest.raises(cr.ChainruleError) as caught:
+        run()
+    return caught.value
+
+
+def _unfit():
+    cr.nn.Sequential(cr.nn.Linear(4, 2))(x)
+
+
+def _missing():
+    raise errors.FileError("load", "no file a.npz", "expected one", "look for it")
+
+
+RAISED = {name: BAD[name][0] for name in ("add shapes", "add text")}
+RAISED |= {"in a module": _unfit, "of a file": _missing, "of a call": lambda: cr.sum(x, dim=1)}
+
+
+@pytest.mark.parametrize("name", RAISED)
+def test_an_error_says_the_same_in_another_process(name):
+    error = _error(RAISED[name])
+    received = pickle.loads(pickle.dumps(error))
+    assert type(received) is type(error)
+    assert str(received) == str(error)
+    assert (received.operation, received.advice) == (error.operation, error.advice)
+
+
+def test_the_error_of_a_worker_reaches_the_user():
+    with multiprocessing.get_context("spawn").Pool(1) as pool, pytest.raises(errors.ShapeError):
+        pool.apply(_unfit)

@@ -67,7 +67,7 @@ class ChainruleError(Exception):
         arrived: str,
         needed: str,
         advice: str,
-        source: type_of_source | None = None,
+        source: type_of_source | str | None = None,
     ) -> None:
         self.operation = operation
         self.arrived = arrived
@@ -85,6 +85,12 @@ class ChainruleError(Exception):
         if self.source is not None:
             text += f"\n  at {describe(self.source)}"
         return text
+
+    def __reduce__(self) -> Any:
+        """In another process it says the same, without the objects that it speaks of."""
+        where = None if self.source is None else describe(self.source)
+        parts = self.operation, self.arrived, self.needed, self.advice, where
+        return type(self), parts, {"layer": self.layer}
 
     def located(self, source: type_of_source | None) -> ChainruleError:
         """The same error, naming the user's line if it does not name one yet."""
@@ -192,8 +198,10 @@ def warn(text: str, once: dict[Any, Any] | None = None) -> None:
         warnings.warn_explicit(said, UserWarning, place[0].co_filename, place[1], registry=once)
 
 
-def describe(source: type_of_source) -> str:
-    """`file.py:12: text of the line` for a place returned by `user_line`."""
+def describe(source: type_of_source | str) -> str:
+    """`file.py:12: text of the line` for a place returned by `user_line`, or described already."""
+    if isinstance(source, str):
+        return source
     code, number = source
     text = linecache.getline(code.co_filename, number).strip()
     return f"{Path(code.co_filename).name}:{number}" + (f": {text}" if text else "")
