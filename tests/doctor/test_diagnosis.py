@@ -213,7 +213,18 @@ def test_without_findings_the_headline_names_what_is_odd():
 
 def test_few_rows_are_no_basis():
     lines = str(Diagnosis((), "accuracy", 0.5, 19, (TRIALS[0],))).splitlines()
-    assert lines[2] == "19 are too few held-out rows to judge by trials: 20 or more tell."
+    assert lines[2] == "19 held-out rows are too few to judge by trials: 20 or more tell."
+    lines = str(Diagnosis((), "accuracy", 0.0, 1, (TRIALS[0],))).splitlines()
+    assert lines[0] == "Nothing found: accuracy 0.000 on 1 held-out row"
+    assert lines[2] == "1 held-out row is too few to judge by trials: 20 or more tell."
+
+
+def test_few_rows_that_are_trained_on_are_all_there_are():
+    diagnosis = Diagnosis((), "accuracy", 0.5, 4, (TRIALS[0],), same_rows=True)
+    lines = str(diagnosis).splitlines()
+    assert lines[0] == "Nothing found: accuracy 0.500 on 4 rows, the same that are trained on"
+    assert lines[2] == "The best of these may be a chance of the seed."
+    assert diagnosis.to_dict()["same_rows"]
 
 
 def test_scores_of_other_first_weights_are_said_to_be_that():

@@ -9,7 +9,7 @@ import pytest
 
 from chainrule.diagnosis import Change
 from chainrule.doctor.faults import Fault
-from chainrule.doctor.score import Score
+from chainrule.doctor.score import Score, is_chance
 from chainrule.doctor.search import Search, _weights, is_large
 from chainrule.doctor.training import Outcome
 
@@ -29,8 +29,6 @@ class Made:
     seconds: float = 0.0
     values: tuple = ()
 
-    valid = (np.zeros((20, 1)), np.zeros((20, 1)))
-
     def changed(self, changes):
         return Made(self.score, self.seconds, tuple((c.place, c.value) for c in changes))
 
@@ -45,7 +43,13 @@ def search(score, budget=1e9, seconds=0.0):
     training = Made(score, seconds)
     outcome = training.run(SCORE)
     facts = SimpleNamespace(
-        training=training, outcome=outcome, score=SCORE, constant=0.0, constant_rows=None
+        training=training,
+        outcome=outcome,
+        score=SCORE,
+        constant=0.0,
+        constant_rows=None,
+        few_rows=False,
+        is_chance=is_chance,
     )
     return Search(facts, budget)
 
@@ -152,7 +156,7 @@ def test_a_cause_is_named_beside_steps_that_hide_it():
 def test_few_held_out_rows_prove_nothing():
     s = search(lambda changes, seed: 0.2 + 0.7 * ("5" in changes))
     assert s.best([ACTIVATION]) == (ACTIVATION,)
-    s.facts.training.valid = tuple(a[:19] for a in s.facts.training.valid)
+    s.facts.few_rows = True
     assert s.best([ACTIVATION]) == ()
 
 

@@ -150,6 +150,7 @@ def diagnosed(
         None if outcome.nonfinite is None else max(len(outcome.losses), 1),
         tuple(measured),
         search.facts.score.shown(outcome.score) if search.seed else None,
+        search.facts.same_rows,
     )
     return diagnosis, search.facts
 

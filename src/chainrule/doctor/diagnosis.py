@@ -13,7 +13,8 @@ from ..diagnosis.finding import Finding, Remedy, Trial
 from ..diagnosis.wording import capitalised, number
 from ..files import with_nulls
 from .measured import Measurement
-from .search import FEW, NEAR_PERFECT
+from .score import FEW, are_few
+from .search import NEAR_PERFECT
 
 WIDTH = 96
 NARROWEST = 20  # columns of a text after its indent
@@ -53,6 +54,7 @@ class Diagnosis:
                 with which the training does worse, are diagnosed; else None
     broke       the epoch in which a loss or a weight was not finite, or None
     measured    what was measured, as expected or not; the text has what is not, and a few others
+    same_rows   whether the held-out rows are those that are trained on
     """
 
     findings: tuple[Finding, ...]
@@ -63,6 +65,7 @@ class Diagnosis:
     broke: int | None = None
     measured: tuple[Measurement, ...] = ()
     own: float | None = None
+    same_rows: bool = False
 
     @property
     def remedy(self) -> Remedy | None:
@@ -84,6 +87,7 @@ class Diagnosis:
                 "metric": self.metric,
                 "score": self.score,
                 "rows": self.rows,
+                "same_rows": self.same_rows,
                 "own": self.own,
                 "broke": self.broke,
                 "findings": [finding.to_dict() for finding in self.findings],
@@ -116,7 +120,9 @@ class Diagnosis:
             what = "nothing found by trials" if odd and self.trials else "nothing found"
         scores = [] if self.broke else [_score(self.score)]
         scores += [] if self.remedy is None else [_score(_after(self.remedy))]
-        text = f"{self.metric} {' → '.join(scores)} on {self.rows} held-out rows"
+        rows = f"{self.rows} {'' if self.same_rows else 'held-out '}row{'s' * (self.rows > 1)}"
+        rows += ", the same that are trained on" * self.same_rows
+        text = f"{self.metric} {' → '.join(scores)} on {rows}"
         if self.broke:
             breaks = f"the loss is not finite in epoch {self.broke}"
             text = f"{breaks}; repaired, {text}" if scores else breaks
@@ -126,8 +132,10 @@ class Diagnosis:
     def verdict(self) -> str:
         """What the trials say, if they found no remedy, or could not; or nothing."""
         best = self.trials[0].trial.after if self.trials else -math.inf
-        if self.rows < FEW and not (self.score > NEAR_PERFECT and not self.findings):
-            return f"{self.rows} are too few held-out rows to judge by trials: {FEW} or more tell."
+        perfect = self.score > NEAR_PERFECT and not self.findings
+        if are_few(self.rows, self.same_rows) and not perfect:
+            few = "1 held-out row is" if self.rows == 1 else f"{self.rows} held-out rows are"
+            return f"{few} too few to judge by trials: {FEW} or more tell."
         if self.findings:
             return "" if self.remedy is not None else "No change that was tried repairs it."
         if not self.trials and self.score > NEAR_PERFECT:
@@ -136,7 +144,8 @@ class Diagnosis:
             return "There was no time for trials: give it more seconds."
         if best - self.score < HELPS:
             return "No change that was tried makes it much better."
-        return "The best of these may be a chance of the held-out rows, or of the seed."
+        rows = "" if self.same_rows else "of the held-out rows, or "
+        return f"The best of these may be a chance {rows}of the seed."
 
     def __str__(self) -> str:
         return "\n".join(self.lines())

@@ -13,7 +13,7 @@ import numpy as np
 from ..diagnosis.sharpness import critical_rate
 from ..graph import Array
 from .loss_reading import LossReading, read_loss
-from .score import Score, score_for
+from .score import Score, are_few, is_chance, score_for
 from .training import Layer, Observed, Outcome, Training
 
 CALLED: Mapping[str, Callable[[Array], Array]] = {
@@ -65,6 +65,24 @@ class Facts:
     def constant(self) -> float:
         """That score."""
         return float(self.constant_rows.mean())
+
+    @cached_property
+    def same_rows(self) -> bool:
+        """Whether the held-out rows are those that are trained on: all there are, no sample."""
+        one, other = (
+            {hash(x.tobytes() + y.tobytes()) for x, y in zip(*data, strict=True)}
+            for data in (self.training.data, self.training.valid)
+        )
+        return one == other
+
+    @property
+    def few_rows(self) -> bool:
+        """Whether the held-out rows are too few to prove anything by trials."""
+        return are_few(len(self.training.valid[0]), self.same_rows)
+
+    def is_chance(self, before: Array | None, after: Array | None) -> bool:
+        """Whether rows may be better by the choice of the held-out rows alone."""
+        return not self.same_rows and is_chance(before, after)
 
     @cached_property
     def sharpness(self) -> float | None:

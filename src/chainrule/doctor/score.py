@@ -13,6 +13,7 @@ import numpy as np
 from ..graph import Array
 
 CHANCE = 2.5  # standard errors
+FEW = 20  # held-out rows below which trials prove nothing
 RARE = 0.5  # the share of the smallest class over that of an even one: then classes count the same
 
 
@@ -85,6 +86,14 @@ class Score:
             return hit
         counts = np.bincount(y)
         return hit * len(y) / (np.count_nonzero(counts) * counts[y])
+
+
+def are_few(rows: int, same: bool) -> bool:
+    """Whether so many held-out rows prove nothing by trials.
+
+    same   whether they are the rows that are trained on: then they are no sample of others
+    """
+    return rows < FEW and not same
 
 
 def is_chance(before: Array | None, after: Array | None) -> bool:

@@ -18,7 +18,6 @@ from ..diagnosis.finding import Change, Finding, Remedy, Trial
 from .bundles import Bundle, changes_of, exclude, joined
 from .facts import Facts, gather
 from .faults import Fault, faults_of
-from .score import is_chance
 from .training import MISFITS, Outcome, Training
 
 NEAR_PERFECT = 0.95  # a score above which nothing is tried
@@ -33,7 +32,6 @@ LIKELY = 0.8, 0.5  # priors from which faults are cured together
 PACE = {"optimizer.lr", "optimizer", "epochs", "batch"}  # of what is right: places of how fast
 PERFECT, FAIR = 0.985, 0.9
 LOWER = 0.8  # a loss over another one that it is clearly below
-FEW = 20  # held-out rows below which trials prove nothing
 FOR_BUNDLES, FOR_GROWTH, FOR_FINALS, FOR_PRUNING = 0.6, 0.3, 0.2, 0.1  # shares of the budget
 UNLIKELY = 0.4  # priors below which a cure is tried alone after the likely ones were tried together
 ALIKE = 0.3  # of what helped alone, and of a prior, in what is tried next
@@ -267,10 +265,10 @@ class Search:
         The score has to be better than that of a constant too: a rise to it is no repair.
         """
         before, after, constant = self.outcome(()), self.outcome(bundle), self.facts.constant
-        if len(self.facts.training.valid[0]) < FEW:
+        if self.facts.few_rows:
             return False
         for worse, rows in ((before.score, before.rows), (constant, self.facts.constant_rows)):
-            if not is_large(bundle, worse, after.score) or is_chance(rows, after.rows):
+            if not is_large(bundle, worse, after.score) or self.facts.is_chance(rows, after.rows):
                 return False
         mean = self.over_seeds(bundle)
         return all(is_large(bundle, b, mean, AGAIN) for b in (self.over_seeds(()), constant))

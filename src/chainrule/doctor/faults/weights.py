@@ -212,9 +212,10 @@ def _hidden(f: Facts, layers: Sequence[Layer]) -> Iterator[Fault]:
             cause = f"{odd[0].name} as a hidden activation"
             yield Fault("hidden_activation_wrong", odd[0].path, cause, 0.9, _exchange(odd, new))
         elif sigmoids and not (lost and len(sigmoids) > 2):  # else the gradient vanishes
+            several = f"{len(sigmoids)} sigmoids, each" if len(sigmoids) > 1 else "a sigmoid"
             cause = (
-                f"{len(sigmoids)} sigmoids, each with a slope of 1/4 at most: the "
-                f"gradient of the first weights is {f.gradient_ratio:.2g} times that of the last"
+                f"{several} with a slope of 1/4 at most: the gradient of the first weights is "
+                f"{f.gradient_ratio:.2g} times that of the last"
             )
             prior = 0.8 if len(sigmoids) > 2 else 0.4
             changes = _exchange(sigmoids, new)

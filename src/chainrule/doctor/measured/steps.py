@@ -13,7 +13,6 @@ from ...diagnosis.wording import number
 from ...graph import Array
 from ..facts import NUMBERS, Facts
 from ..faults.steps import GAP
-from ..score import is_chance
 from ..training import MISFITS
 from .data import classes_of
 from .measurement import Measurement
@@ -44,7 +43,8 @@ def of_steps(f: Facts, seconds: float) -> Iterator[Measurement]:
 def _scores(f: Facts) -> Iterator[Measurement]:
     """That of a constant, and that on rows of the training, beside the held-out rows' score."""
     score, fit, broken = f.outcome.score, f.outcome.fit, f.outcome.nonfinite is not None
-    guessing = not broken and (score <= f.constant or is_chance(f.constant_rows, f.outcome.rows))
+    chance = f.is_chance(f.constant_rows, f.outcome.rows)
+    guessing = not broken and (score <= f.constant or chance)
     expected = "less than that of the training" + ", which breaks down" * broken
     remark = "the training is no better than a guess" * guessing
     value = f.score.shown(f.constant)
