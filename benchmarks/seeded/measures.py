@@ -11,7 +11,7 @@ import numpy as np
 
 from chainrule.doctor import loss_reading
 from chainrule.doctor.facts import Facts
-from chainrule.doctor.faults import data, leakage, steps, time, weights
+from chainrule.doctor.faults import data, leakage, rows, steps, time, weights
 from chainrule.graph import Array
 
 Numbers = Callable[[Facts], list[float]]
@@ -112,14 +112,13 @@ def _explained(held_out: bool) -> Numbers:
     def numbers(f: Facts) -> list[float]:
         if f.training.data[1].ndim > 1 and f.training.data[1].shape[1] > 64:
             return []
-        valid = data._explained(*(a[: data.ROWS] for a in f.training.valid))
+        trained, valid = (
+            data.explained(*rows.some_rows(*d, f.score.task))
+            for d in (f.training.data, f.training.valid)
+        )
         if held_out:
             return [valid]
-        return (
-            [data._explained(*(a[: data.ROWS] for a in f.training.data))]
-            if valid > data.EXPLAINED
-            else []
-        )
+        return [trained] if valid > data.EXPLAINED else []
 
     return numbers
 
@@ -129,16 +128,14 @@ def _told(held_out: bool) -> Numbers:
     out, where it tells enough of these."""
 
     def numbers(f: Facts) -> list[float]:
-        sets = [leakage._columns(*a) for a in (f.training.data, f.training.valid)]
-        if not all(map(leakage._comparable, sets, leakage.FEWEST)):
+        shares = leakage.column_shares(f)
+        if shares is None:
             return []
-        (x, y), other = sets
-        told = leakage._information(x, y)
+        told, again = shares
         column = int(np.argmax(told))
         if not held_out:
             return [float(told[column])]
-        known = told[column] > leakage.TELLS
-        return [float(leakage._information(other[0][:, [column]], other[1])[0])] if known else []
+        return [float(again[column])] if told[column] > leakage.TELLS else []
 
     return numbers
 

@@ -201,7 +201,7 @@ def test_a_schedule_is_that_of_fit(per):
     training = ScheduledTraining(
         model, nn.CrossEntropyLoss(), optimizer, (x, y), (x, y), 32, 6, scheduling=made
     )
-    trained = training.run(score_for(y, y, False)).model
+    trained = training.run(score_for(y, y, (2,))).model
     other = network()
     optimizer = optim.SGD(other.named_parameters(), lr=0.5)
     cr.fit(

@@ -429,7 +429,7 @@ def test_a_column_that_holds_the_answer():
     x[:, 2] = y + 0.01 * RNG.normal(size=300)
     found = data(x[:200], y[:200], valid=(x[200:].astype(np.float32), y[200:]))["telling_columns"]
     assert found.items == ("column 2",)
-    assert "column 2 alone tells the class of 100.0% of the held-out rows" in found.remark
+    assert "column 2 alone explains 100.0% of the targets, of held-out rows too" in found.remark
     easy = np.stack([y, 2 - y], 1) + 0.01 * RNG.normal(size=(300, 2))
     valid = easy[200:].astype(np.float32), y[200:]
     assert not data(easy[:200], y[:200], valid=valid)["telling_columns"].items

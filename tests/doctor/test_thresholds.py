@@ -101,9 +101,10 @@ SEEDED = [  # a fault, and the name of its threshold
 
 def facts_before(training):
     """The facts of a training that is not run."""
-    score = score_for(training.data[1], training.valid[1], logits=False)
+    observed = training.observe()
+    score = score_for(training.data[1], training.valid[1], observed.output.shape[1:])
     outcome = Outcome(score.worst, losses=[1.0])
-    return Facts(training, LossReading(), score, training.observe(), outcome, None)
+    return Facts(training, LossReading(), score, observed, outcome, None)
 
 
 @pytest.mark.parametrize(("kind", "name", "threshold"), SEEDED)

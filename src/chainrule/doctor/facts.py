@@ -45,6 +45,12 @@ class Facts:
     end: Observed | None
     seconds: float = 1.0
 
+    @property
+    def units(self) -> int:
+        """How many outputs there are for a row, or for a place of it."""
+        shape = self.start.output.shape
+        return shape[-1] if len(shape) > 1 else 1
+
     @cached_property
     def numbers(self) -> int:
         """How many numbers the parameters have."""
@@ -248,7 +254,7 @@ def gather(training: Training, seconds: float = 1.0) -> Facts:
     shape = start.output.shape[1:]
     (_, y), (_, valid) = training.data, training.valid
     loss = read_loss(training.loss_value, shape, y)
-    score = score_for(y, valid, loss.takes == "logits" and shape == (1,))
+    score = score_for(y, valid, shape, loss)
     outcome = training.run(score)
     broken = outcome.nonfinite is not None or outcome.model is None
     end = None if broken else training.observe(outcome.model)

@@ -26,9 +26,11 @@ Formula = Callable[[Array, Array], Array]  # the loss of each element, of output
 class LossReading:
     """What a loss is.
 
-    name        "cross_entropy", "binary_cross_entropy", "mse", "mae", "" if it is none of them
-    takes       "logits", "probabilities" (whose logarithm it takes), "numbers"; "" unknown;
-                "softened logits": it applies softmax, and then a loss that applies it again
+    name        "cross_entropy", "binary_cross_entropy", "mse", "mae", "poisson", "" if it is none
+                of them
+    takes       "logits", "probabilities" (whose logarithm it takes), "numbers", "logarithms of
+                rates"; "" unknown; "softened logits": it applies softmax, and then a loss that
+                applies it again
     reduction   "mean" over the rows, "sum", "sum_over_rows" (and the mean over classes); "" unknown
     coupled     whether each output is compared with the targets of all rows
     protected   whether it is finite where a probability is 0 or 1
@@ -48,8 +50,6 @@ def read_loss(loss: Loss, outputs: tuple[int, ...], y: Array) -> LossReading:
 
     Of outputs with places, such as (rows, steps, units), each place counts as a row.
     """
-    if not outputs:
-        return LossReading()
     rng = np.random.default_rng(0)
     y = y[rng.permutation(len(y))[:ROWS]]
     shape = len(y), *outputs
@@ -57,11 +57,14 @@ def read_loss(loss: Loss, outputs: tuple[int, ...], y: Array) -> LossReading:
     values = [loss(out, y) for out in examples]
     ends = [np.full(shape, v, np.float32) for v in (0.0, 1.0)]
     protected = all(math.isfinite(loss(out, y)) for out in ends)
-    places, units = math.prod(outputs[:-1]), outputs[-1]
-    if places > 1:
-        y = y.reshape(len(y) * places, -1) if y.size % (len(y) * places) == 0 else y
+    places, units = math.prod(outputs[:-1]), outputs[-1] if outputs else 1
+    fits = places > 1 and y.size % (len(y) * places) == 0
+    columns = y.reshape(len(y) * places, -1) if fits else y
     for name, takes, formula in FORMULAS:
-        for targets in _as_columns(y, units, name):
+        if takes == "numbers" and len(examples) == 2:  # of outputs far from targets all look alike
+            examples.append(rng.uniform(y.min(), y.max(), shape).astype(np.float32))
+            values.append(loss(examples[-1], y))
+        for targets in _as_columns(columns, units, name):
             if len(targets) != len(examples[0]) * places:
                 continue
             for reduction, coupled, reduced in _reductions(name, formula, targets):
@@ -115,6 +118,8 @@ FORMULAS: list[tuple[str, str, Formula]] = [
         "probabilities",
         lambda p, t: -(t * np.log(p) + (1 - t) * np.log(1 - p)),
     ),
+    ("poisson", "logarithms of rates", lambda z, t: np.exp(z) - t * z),
+    ("poisson", "numbers", lambda a, t: a - t * np.log(a)),
     ("mse", "numbers", lambda a, t: (a - t) ** 2),
     ("mae", "numbers", lambda a, t: np.abs(a - t)),
 ]

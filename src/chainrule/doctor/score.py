@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..graph import Array
+from .loss_reading import LossReading
 
 CHANCE = 2.5  # standard errors
 FEW = 20  # held-out rows below which trials prove nothing
@@ -21,14 +22,17 @@ RARE = 0.5  # the share of the smallest class over that of an even one: then cla
 class Score:
     """A score by the kind of targets.
 
-    task   "classes" (integers), "labels" (each column 0 or 1), "numbers"
-    name   "accuracy", "balanced accuracy", "R²"
+    task     "classes", "labels" (each column 0 or 1), "numbers"; see `task_of`
+    name     "accuracy", "balanced accuracy", "R²"
+    logits   whether an output above 0 means 1, instead of one above 0.5
+    rates    whether outputs are logarithms of numbers
     """
 
     task: str
     name: str
     classes: int = 0
     logits: bool = False
+    rates: bool = False
 
     @property
     def guess(self) -> float:
@@ -44,8 +48,10 @@ class Score:
         else:
             classes = max(self.classes, 2)
             counts = np.bincount(y[y >= 0].astype(np.int64).ravel(), minlength=classes)
-            one_hot = np.eye(classes)[counts.argmax()]
+            one_hot = np.eye(1, classes, int(counts.argmax()))[0]
             best = np.broadcast_to(one_hot, (*y.shape[1:], classes))
+        with np.errstate(divide="ignore"):
+            best = np.log(best) if self.rates else best
         return self.rows(np.broadcast_to(best, (len(valid), *best.shape)), valid)
 
     def __call__(self, out: Array, y: Array) -> float:
@@ -71,6 +77,7 @@ class Score:
         if self.task == "numbers":
             out, y = out.reshape(len(out), -1), y.reshape(len(y), -1)
             with np.errstate(over="ignore", invalid="ignore"):
+                out = np.exp(out) if self.rates else out
                 error = np.square(out - y).sum(1)
             spread = float(np.square(y - y.mean(0)).sum()) / len(y)
             return 1 - error / max(spread, 1e-30)
@@ -104,12 +111,33 @@ def is_chance(before: Array | None, after: Array | None) -> bool:
     return bool(differ.mean() < CHANCE * differ.std() / math.sqrt(len(differ)))
 
 
-def score_for(y: Array, valid: Array, logits: bool) -> Score:
-    """The score for targets like these.
+def task_of(y: Array, valid: Array, outputs: tuple[int, ...], loss: LossReading) -> str:
+    """What targets are: "classes", "labels" or "numbers", by what the network gives for them.
 
-    logits   whether an output above 0 means 1, instead of one above 0.5
+    outputs   the shape of the outputs of a row
+
+    Several outputs for each target are the scores of classes. One output tells two classes at most,
+    so whole numbers other than 0 and 1 are numbers then: ages, counts, prices. If they are numbers
+    of classes, that is a fault, see `faults/class_numbers`.
     """
-    if y.dtype.kind in "iub":
+    values = np.concatenate([y.ravel(), valid.ravel()])
+    whole = y.dtype.kind in "iub"
+    several = y[0].size != math.prod(outputs)
+    if several and (whole or (loss.name == "cross_entropy" and bool((values % 1 == 0).all()))):
+        return "classes"
+    if np.isin(values, (0, 1)).all():
+        return "classes" if whole and outputs[-1:] in ((), (1,)) else "labels"
+    return "numbers"
+
+
+def score_for(
+    y: Array, valid: Array, outputs: tuple[int, ...] = (1,), loss: LossReading | None = None
+) -> Score:
+    """The score for targets like these; `outputs` and the loss are those of `task_of`."""
+    loss = LossReading() if loss is None else loss
+    task = task_of(y, valid, outputs, loss)
+    logits = loss.takes == "logits" and outputs in ((), (1,))
+    if task == "classes":
         both = np.concatenate([y.ravel(), valid.ravel()])
         both = both[both >= 0]
         counts = np.bincount(both.astype(np.int64).ravel())
@@ -117,7 +145,6 @@ def score_for(y: Array, valid: Array, logits: bool) -> Score:
         even = counts.min() >= RARE * counts.mean() if len(counts) else True
         name = "accuracy" if even else "balanced accuracy"
         return Score("classes", name, int(both.max(initial=0)) + 1, logits)
-    flat = y.reshape(len(y), -1)
-    if np.isin(flat, (0, 1)).all():
+    if task == "labels":
         return Score("labels", "accuracy", 2, logits)
-    return Score("numbers", "R²")
+    return Score("numbers", "R²", rates=loss.takes == "logarithms of rates")

@@ -372,5 +372,5 @@ def find(training: Training, budget: float = 12.0) -> tuple[list[Finding], Searc
         if all((f.kind, f.place) != (fault.kind, fault.place) for f in findings):
             share = min(weights[fault] / 2, 1.0)
             what = fault.kind, fault.place, search.cause(fault), fault.evidence
-            findings.append(Finding(*what, share, remedies))
+            findings.append(Finding(*what, share, remedies if fault.changes else ()))
     return findings, search

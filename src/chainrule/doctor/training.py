@@ -22,7 +22,10 @@ Data = tuple[Array, Array]  # inputs (N, …) and targets (N, …)
 FROZEN = "frozen, requires_grad is False"  # why a parameter is not trained
 
 # What arrays and changes that do not fit a model or a loss raise, whatever library they are of.
-MISFITS = ChainruleError, ArithmeticError, LookupError, RuntimeError, TypeError, ValueError
+MISFITS = (
+    *(ChainruleError, ArithmeticError, LookupError, RuntimeError, TypeError, ValueError),
+    AssertionError,  # of a loss of the user's, say: that its inputs are probabilities
+)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from ...diagnosis.finding import Change
 from ...graph import Array
 from ..facts import Facts
 from .fault import Fault
+from .rows import NEAREST, nearest, some_rows
 
 LARGE, UNEVEN = 3.0, 30.0  # root mean square of inputs; spreads of columns, largest over median
 VERY_LARGE, VERY_UNEVEN = 20.0, 100.0
@@ -18,8 +19,6 @@ APART = 4.0  # mean sizes of the two sets, one over the other
 UNLIKE = 0.5  # half the sum of the differences of the classes' shares in the two sets
 IN_ORDER = 0.5  # rows of the same class as the one before: 0 in a random order, 1 by class
 EXPLAINED, UNEXPLAINED = 0.4, 0.15  # share of the targets, by neighbours: held out, trained on
-ROWS = 600  # whose neighbours are looked up
-NEAREST = 5
 
 
 def data_faults(f: Facts) -> Iterator[Fault]:
@@ -115,7 +114,7 @@ def _misaligned(f: Facts) -> Iterator[Fault]:
     (x, y), (xt, yt) = f.training.data, f.training.valid
     if min(len(x), len(xt)) < NEAREST * 4 or (y.ndim > 1 and y.shape[1] > 64):
         return
-    trained, valid = (_explained(a[:ROWS], b[:ROWS]) for a, b in ((x, y), (xt, yt)))
+    trained, valid = (explained(*some_rows(*d, f.score.task)) for d in ((x, y), (xt, yt)))
     if trained < UNEXPLAINED and valid > EXPLAINED:
         cause = (
             f"the nearest other rows explain {valid:.0%} of the held-out targets, and "
@@ -124,22 +123,7 @@ def _misaligned(f: Facts) -> Iterator[Fault]:
         yield Fault("labels_misaligned", "data.targets", cause, 1.0, (), True)
 
 
-def one_hot(y: Array) -> Array:
-    """Classes (rows,) as (rows, classes that there are)."""
-    there, numbers = np.unique(y, return_inverse=True)
-    return np.eye(len(there))[numbers]
-
-
-def _explained(x: Array, y: Array) -> float:
+def explained(x: Array, y: Array) -> float:
     """The share of the targets' variation that the mean of the nearest other rows explains."""
-    x, y = x.reshape(len(x), -1).astype(np.float64), y.reshape(len(y), -1)
-    x = (x - x.mean(0)) / np.where(x.std(0) > 0, x.std(0), 1)
-    if y.dtype.kind in "iu" and y.shape[1] == 1:
-        y = one_hot(y[:, 0])
-    y = y.astype(np.float64)
-    square = (x**2).sum(1)
-    apart = square[:, None] + square[None] - 2 * x @ x.T
-    np.fill_diagonal(apart, np.inf)
-    near = np.argsort(apart, axis=1)[:, :NEAREST]
-    error = ((y[near].mean(1) - y) ** 2).sum() / (1 + 1 / NEAREST)  # the mean's own variance
+    error = ((y[nearest(x)].mean(1) - y) ** 2).sum() / (1 + 1 / NEAREST)  # the mean's own variance
     return float(1 - error / max(((y - y.mean(0)) ** 2).sum(), 1e-12))

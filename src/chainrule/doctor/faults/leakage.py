@@ -10,31 +10,43 @@ from ...diagnosis.finding import Change
 from ...graph import Array
 from ..facts import Facts
 from ..training import Data
-from .data import one_hot
 from .fault import Fault
+from .rows import some_rows
 
-ROWS, COLUMNS = 600, 10_000  # that are looked at
+COLUMNS = 10_000  # that are looked at
 TELLS, SILENT = 0.98, 0.5  # share of the targets' variation that one column explains: of each set
 FEWEST = 64, 20  # rows of the two sets
 
 
 def leakage_faults(f: Facts) -> Iterator[Fault]:
-    """A column that alone tells the targets that are trained on, but not those held out."""
-    sets = [_columns(*pair) for pair in (f.training.data, f.training.valid)]
-    if not all(map(_comparable, sets, FEWEST)):
+    """A column that alone tells the targets that are trained on, but not those held out.
+
+    What tells both may be a good input; it is measured, see `measured/data`.
+    """
+    shares = column_shares(f)
+    if shares is None:
         return
-    (x, y), unseen = sets
-    shares = _information(x[:, :COLUMNS], y)
-    column = int(np.argmax(shares))
-    if shares[column] > TELLS:
-        again = float(_information(unseen[0][:, [column]], unseen[1])[0])
-        if again < SILENT:
-            cause = (
-                f"column {column} of the inputs alone explains {shares[column]:.0%} of the targets "
-                f"of the training, and {max(again, 0):.0%} of those held out"
-            )
-            change = (Change("drop", "data.inputs", column),)
-            yield Fault("label_leakage", "data.inputs", cause, 1.0, change, True)
+    trained, unseen = shares
+    column = int(np.argmax(trained))
+    if trained[column] > TELLS and unseen[column] < SILENT:
+        cause = (
+            f"column {column} of the inputs alone explains {trained[column]:.0%} of the targets "
+            f"of the training, and {max(unseen[column], 0):.0%} of those held out"
+        )
+        change = (Change("drop", "data.inputs", column),)
+        yield Fault("label_leakage", "data.inputs", cause, 1.0, change, True)
+
+
+def column_shares(f: Facts) -> tuple[Array, Array] | None:
+    """For each column of the inputs the share of the targets that it alone explains.
+
+    Of the rows that are trained on, and of those held out; None if these cannot be compared.
+    """
+    sets = [some_rows(*data, f.score.task) for data in (f.training.data, f.training.valid)]
+    if not all(map(_comparable, sets, FEWEST)):
+        return None
+    trained, unseen = (_information(x[:, :COLUMNS], y) for x, y in sets)
+    return trained, unseen
 
 
 def _comparable(rows: Data, least: int) -> bool:
@@ -43,15 +55,6 @@ def _comparable(rows: Data, least: int) -> bool:
     x, y = rows
     one = y.shape[1] == 1 or bool(np.isin(y, (0, 1)).all())
     return len(x) >= least and x.shape[1] > 1 and one and bool(np.ptp(y, axis=0).any())
-
-
-def _columns(x: Array, y: Array) -> Data:
-    """Inputs (rows, columns), and targets (rows, 1 or classes)."""
-    x, y = x[:ROWS], y[:ROWS]
-    x, y = x.reshape(len(x), -1).astype(np.float64), y.reshape(len(y), -1)
-    if y.dtype.kind in "iub" and y.shape[1] == 1:
-        y = one_hot(y[:, 0])
-    return x, y.astype(np.float64)
 
 
 def _information(x: Array, y: Array) -> Array:

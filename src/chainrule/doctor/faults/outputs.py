@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ...diagnosis.finding import Change
+from ...diagnosis.wording import number
 from ...graph import Array
 from ..facts import Facts
 from .fault import Fault
@@ -54,7 +55,7 @@ def _fault(
 
 
 def _activation_of_classes(f: Facts) -> Iterator[Fault]:
-    act, loss, units = f.activation_name, f.loss, f.start.output.shape[-1]
+    act, loss, units = f.activation_name, f.loss, f.units
     odd = act not in ("Identity", "Softmax", "Sigmoid")
     kind = "missing_output_activation" if act == "Identity" else "output_activation_wrong"
     axis = _normalised_axis(f.start.output)
@@ -96,7 +97,7 @@ def _normalised_axis(out: Array) -> int | None:
 
 def _activation_of_numbers(f: Facts) -> Iterator[Fault]:
     act, y = f.activation_name, f.training.data[1]
-    if act == "Softmax" and f.start.output.shape[-1] == 1:
+    if act == "Softmax" and f.units == 1:
         new = "sigmoid" if _within(y, 0, 1) else "linear"
         cause = "softmax over one unit is 1 for every input"
         yield _fault(f, "output_activation_wrong", new, cause, 1.0, True)
@@ -146,7 +147,7 @@ def _formula(f: Facts) -> Iterator[Fault]:
 
 
 def _loss_of_task(f: Facts) -> Iterator[Fault]:
-    loss, task, units = f.loss, f.score.task, f.start.output.shape[-1]
+    loss, task, units = f.loss, f.score.task, f.units
     name = loss.name or "a loss of another form"
     if task != "numbers":
         each = task == "classes" and units > 1 and loss.name == "binary_cross_entropy"
@@ -158,18 +159,22 @@ def _loss_of_task(f: Facts) -> Iterator[Fault]:
         if loss.name == "mae":
             cause = "the absolute error is least at the median, which is 0 or 1 for classes"
             yield Fault("loss_wrong", "loss", cause, 0.5, (Change("loss", "loss", "mse"),))
-    elif loss.name not in ("mse", "mae"):
+    elif loss.name not in ("mse", "mae", "poisson"):
         if loss.name == "binary_cross_entropy" and _within(f.training.data[1], 0, 1):
             return
         changes: tuple[Change, ...] = (Change("loss", "loss", "mse"),)
         if f.activation_name != "Identity":
             changes = *changes, Change("output_activation", f.output_place, "linear")
-        yield Fault("loss_wrong", "loss", f"{name} for numbers", 0.9, changes)
+        cause = f"{name} for numbers"
+        if loss.name == "binary_cross_entropy":
+            low, high = (number(float(end(f.training.data[1]))) for end in (np.min, np.max))
+            cause = f"{name} for targets from {low} to {high}, which has no least value there"
+        yield Fault("loss_wrong", "loss", cause, 0.9, changes)
 
 
 def _units(f: Facts) -> Iterator[Fault]:
     """Fewer outputs than the classes need."""
-    units, last = f.start.output.shape[-1], f.weights[-1] if f.weights else None
+    units, last = f.units, f.weights[-1] if f.weights else None
     if f.score.task != "classes" or last is None or last.name != "Linear":
         return
     y = f.training.data[1]

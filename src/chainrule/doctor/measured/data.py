@@ -8,6 +8,7 @@ import numpy as np
 
 from ...graph import Array
 from ..facts import Facts
+from ..faults.leakage import TELLS, column_shares
 from ..score import RARE
 from .measurement import Measurement
 
@@ -16,8 +17,7 @@ COLUMNS = 256  # of more, none is looked at
 CLASSES = 100  # more are words, of which most are rare
 PIXELS = 50  # from this number on columns are of one kind, and some may be constant
 DEPENDENT = 1e-6  # share of a column's variance that others leave unexplained
-TELLS, OTHERS = 0.99, 0.9  # scores of a column alone, and of all others at most
-FEWEST = 20  # held-out rows
+OTHERS = 0.9  # share of the targets that other columns explain at most, if one tells them
 LISTED = 6
 
 
@@ -40,7 +40,7 @@ def of_data(f: Facts) -> Iterator[Measurement]:
         dependent = varying[_dependent(x[some][:, varying].astype(np.float64))]
         remark = f"{_columns(dependent)} the sum of others" if len(dependent) else ""
         yield _count("dependent_columns", dependent, remark * _is_table(x))
-    yield from _telling(f, varying, some)
+    yield from _telling(f, varying)
 
 
 def classes_of(f: Facts, y: Array) -> Array | None:
@@ -105,44 +105,19 @@ def _dependent(x: Array) -> list[int]:
     return out
 
 
-def _telling(f: Facts, columns: Array, some: Array) -> Iterator[Measurement]:
-    """Columns that alone tell the held-out targets: by the nearest row of the training, or a line.
+def _telling(f: Facts, columns: Array) -> Iterator[Measurement]:
+    """Columns that alone tell the targets, of held-out rows too, where no other does.
 
     What only the rows of the training give away is a fault: `faults/leakage`.
     """
-    (x, y), (xt, yt) = f.training.data, f.training.valid
-    classes, true = classes_of(f, y), classes_of(f, yt)
-    if len(columns) < 2:
+    shares = column_shares(f) if len(columns) > 1 else None
+    if shares is None:
         return
-    if classes is not None and true is not None:
-        x, classes = x[some], classes[some]
-        xt, true = xt[:ROWS], true[:ROWS]
-        scores = [_recall(x[:, k], classes, xt[:, k], true) for k in columns]
-        what = "class of {:.1%} of the held-out rows"
-    elif f.score.task == "numbers" and y[0].size == 1:
-        target = yt[:ROWS].ravel().astype(np.float64)
-        numbers = xt[:ROWS, columns].astype(np.float64)
-        if len(target) < FEWEST:
-            return
-        with np.errstate(invalid="ignore", divide="ignore"):  # what varies in other rows only
-            scores = [*np.nan_to_num(np.corrcoef(numbers.T, target)[-1, :-1]) ** 2]
-        what = "held-out target, with a correlation of {:.4f}"
-    else:
-        return
-    best = int(np.argmax(scores))
-    others = max(s for k, s in enumerate(scores) if k != best)
-    tells = scores[best] >= TELLS and others <= OTHERS
-    telling = columns[[best]] if tells else columns[:0]
-    said = what.format(scores[best] if classes is not None else np.sqrt(scores[best]))
-    remark = f"column {columns[best]} alone tells the {said}: does it hold the answer?"
-    yield _count("telling_columns", telling, remark if tells else "")
-
-
-def _recall(x: Array, classes: Array, xt: Array, true: Array) -> float:
-    """The mean share of a class that the row with the nearest number in this column tells."""
-    order = np.argsort(x, kind="stable")
-    values, labels = x[order].astype(np.float64), classes[order]
-    right = np.clip(np.searchsorted(values, xt), 1, len(values) - 1)
-    nearer = right - (xt - values[right - 1] <= values[right] - xt)
-    hit = labels[nearer] == true
-    return float(np.mean([hit[true == k].mean() for k in np.unique(true)]))
+    explained = np.minimum(*shares)[columns]
+    best = int(np.argmax(explained))
+    tells = bool(explained[best] > TELLS and np.delete(explained, best).max() <= OTHERS)
+    remark = (
+        f"column {columns[best]} alone explains {explained[best]:.1%} of the targets, of held-out "
+        "rows too: does it hold the answer?"
+    )
+    yield _count("telling_columns", columns[[best] * tells], remark * tells)

@@ -77,7 +77,7 @@ def _initial_loss(f: Facts) -> Iterator[Measurement]:
 
 
 def _of_classes(f: Facts, loss: float) -> tuple[str, str]:
-    units = f.start.output.shape[-1] if f.loss.name == "cross_entropy" else 2
+    units = f.units if f.loss.name == "cross_entropy" else 2
     even = math.log(units)
     expected = f"{number(even)}, the logarithm of {units} classes"
     entropy = _entropy(classes_of(f, f.training.data[1]))

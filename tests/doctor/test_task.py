@@ -1,0 +1,163 @@
+"""Whether targets are classes or numbers: what the network gives for them says it, no dtype."""
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule import nn, optim
+from chainrule.doctor.facts import gather
+from chainrule.doctor.faults import faults_of
+from chainrule.doctor.faults.class_numbers import class_number_faults
+from chainrule.doctor.loss_reading import LossReading, read_loss
+from chainrule.doctor.measured.data import of_data
+from chainrule.doctor.modules import ModuleTraining
+from chainrule.doctor.score import score_for, task_of
+
+ENTROPY, SQUARES = LossReading("cross_entropy", "logits"), LossReading("mse", "numbers")
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(600, 4)).astype(np.float32)
+SIGNAL = X @ np.array([3, 2, -1, 0.5]) + X[:, 0] * X[:, 1]
+
+
+@pytest.mark.parametrize(
+    ("y", "outputs", "loss", "task"),
+    [
+        ([0, 1, 2], (3,), ENTROPY, "classes"),
+        ([0.0, 1.0, 2.0], (3,), ENTROPY, "classes"),  # as floats
+        ([[0], [1], [2]], (3,), ENTROPY, "classes"),
+        ([[0, 1], [1, 2]], (2, 3), ENTROPY, "classes"),  # places of a sequence
+        ([0, 1, 1], (1,), SQUARES, "classes"),
+        ([False, True], (), SQUARES, "classes"),
+        ([[0, 1], [1, 0]], (2,), SQUARES, "labels"),
+        ([[0.0], [1.0]], (1,), SQUARES, "labels"),
+        ([0, 1, 2], (1,), SQUARES, "numbers"),
+        ([[0, 2], [1, 0]], (2,), SQUARES, "numbers"),
+        ([200000, 310000], (1,), SQUARES, "numbers"),
+        ([-1, 1], (1,), SQUARES, "numbers"),
+        ([0.0, 1.0, 2.0], (), SQUARES, "numbers"),
+        ([0.5, 1.0], (1,), SQUARES, "numbers"),
+    ],
+)
+def test_the_task(y, outputs, loss, task):
+    y = np.array(y)
+    assert task_of(y, y, outputs, loss) == task
+
+
+def test_the_best_constant_of_many_classes_takes_little_memory():
+    y = np.array([3, 3, 60_000])
+    assert score_for(y, y, (60_001,)).of_constant(y, y).tolist() == [1, 1, 0]
+
+
+def test_logarithms_of_rates_are_scored_as_counts():
+    y = np.array([[1.0], [2.0], [3.0], [6.0]])
+    score = score_for(y, y, (1,), LossReading("poisson", "logarithms of rates"))
+    assert score(np.log(y), y) == pytest.approx(1.0)
+    assert score.of_constant(y, y).mean() == pytest.approx(0.0)
+
+
+TARGETS = {
+    "prices": (200_000 + 50_000 * SIGNAL).astype(int),
+    "ages": np.clip(45 + 10 * SIGNAL, 0, 99).astype(int),
+    "grades": np.clip(np.round(3 + 0.5 * SIGNAL), 1, 5),
+}
+
+
+def facts_of(x, y, loss=nn.functional.mse_loss, epochs=10):
+    """Of a regression by a small network."""
+    cr.random.seed(0)
+    model = nn.Sequential(nn.Linear(x.shape[1], 32), nn.ReLU(), nn.Linear(32, 1))
+    adam, y = optim.Adam(model.named_parameters(), lr=0.01), y.reshape(-1, 1)
+    cut = len(x) * 2 // 3
+    data, valid = (x[:cut], y[:cut]), (x[cut:], y[cut:])
+    return gather(ModuleTraining(model, loss, adam, data, valid, 32, epochs))
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_whole_numbers_are_numbers(name):
+    facts = facts_of(X, TARGETS[name])
+    kinds = {f.kind for f in faults_of(facts)}
+    assert facts.score.name == "R²"
+    assert "targets_not_scaled" in kinds
+    assert not kinds & {"loss_wrong", "label_encoding_wrong"}
+    assert "rarest_class" not in {m.name for m in of_data(facts)}
+
+
+def test_prices_as_whole_numbers_are_scaled():
+    cr.random.seed(0)
+    model = nn.Sequential(nn.Linear(4, 32), nn.ReLU(), nn.Linear(32, 1))
+    data, optimizer = (X, TARGETS["prices"][:, None]), optim.Adam(model.parameters(), lr=3e-3)
+    diagnosis = cr.diagnose(model, data, loss="mse", optimizer=optimizer, seconds=1)
+    assert [f.kind for f in diagnosis.findings] == ["targets_not_scaled"]
+
+
+def test_a_poisson_loss_fits_counts():
+    y = RNG.poisson(np.exp(X[:, :1] + 0.5)).astype(np.float32)
+    facts = facts_of(X, y, nn.functional.poisson_nll_loss)
+    assert facts.loss.name == "poisson"
+    assert facts.outcome.score > 0.4
+    assert "loss_wrong" not in {f.kind for f in faults_of(facts)}
+
+
+def test_targets_that_outputs_are_compared_with_all_of_are_read_at_any_size():
+    """(p (N, 1) - y (N,))² is a mean over N × N pairs, also of prices, which are all far from 0."""
+    y = TARGETS["prices"].astype(np.float64)
+    for targets, coupled in ((y, True), (y[:, None], False)):
+        found = read_loss(lambda p, t: float(((p - t) ** 2).mean()), (1,), targets)
+        assert (found.name, found.coupled) == ("mse", coupled)
+
+
+def test_a_loss_of_outputs_without_an_axis_of_units_is_read():
+    y = RNG.integers(0, 2, 60)
+
+    def loss(p, t):
+        return float(np.mean(np.logaddexp(0, p) - t * p))
+
+    found = read_loss(loss, (), y)
+    assert (found.name, found.takes) == ("binary_cross_entropy", "logits")
+    assert score_for(y, y, (), found).logits
+
+
+# ── numbers of classes ───────────────────────────────────────────────────────────────────────────
+
+
+def class_numbers(x, y):
+    """The faults of a regression on these numbers."""
+    order = np.random.default_rng(0).permutation(len(x))
+    x, y = x[order], y[order]
+    x = ((x - x.mean(0)) / np.maximum(x.std(0), 1e-9)).astype(np.float32)
+    return list(class_number_faults(facts_of(x, y, epochs=20)))
+
+
+def clouds(seed):
+    rng = np.random.default_rng(seed)
+    y = rng.integers(0, 8, 600)
+    return 2 * rng.normal(size=(8, 4))[y] + rng.normal(size=(600, 4)), y
+
+
+@pytest.mark.parametrize("kind", [int, np.float32])
+def test_numbers_of_digits_are_no_amounts(kind):
+    digits = cr.data.load("digits")
+    (fault,) = class_numbers(digits.x.reshape(len(digits.x), -1)[:700], digits.y[:700].astype(kind))
+    assert (fault.kind, fault.place, fault.certain) == ("loss_wrong", "loss", True)
+    assert fault.cause.startswith("the targets 0 to 9 are classes")
+
+
+def test_numbers_of_clouds_are_no_amounts():
+    for seed in range(3):
+        assert class_numbers(*clouds(seed))
+
+
+@pytest.mark.parametrize("name", ["iris", "counts", "grades", "noise", "zeros", "rings"])
+def test_amounts_and_classes_in_order_are_no_fault(name):
+    rng = np.random.default_rng(3)
+    iris, ring, angle = cr.data.load("iris"), rng.integers(0, 8, 600), rng.uniform(0, 6.3, 600)
+    rings = np.stack([(ring + 1) * np.cos(angle), (ring + 1) * np.sin(angle)], 1)
+    x, y = {
+        "iris": (iris.x, iris.y),
+        "counts": (X, rng.poisson(np.exp(0.5 * SIGNAL.clip(-4, 4)))),
+        "grades": (X, TARGETS["grades"]),
+        "noise": (X, rng.integers(0, 8, 600)),
+        "zeros": (X, np.where(X[:, 0] > -0.3, 0, rng.poisson(3, 600) + 1)),
+        "rings": (rings, ring),
+    }[name]
+    assert class_numbers(x, y) == []
