@@ -137,7 +137,10 @@ class Diagnosis:
             few = "1 held-out row is" if self.rows == 1 else f"{self.rows} held-out rows are"
             return f"{few} too few to judge by trials: {FEW} or more tell."
         if self.findings:
-            return "" if self.remedy is not None else "No change that was tried repairs it."
+            if self.remedy is not None:
+                return ""
+            tried = "No change that was tried repairs it."
+            return tried if self.trials else "Nothing was tried: repair this first."
         if not self.trials and self.score > NEAR_PERFECT:
             return "Nothing was tried: the score cannot become much better."
         if not self.trials:

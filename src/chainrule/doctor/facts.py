@@ -68,6 +68,12 @@ class Facts:
         return self.score.of_constant(self.training.data[1], self.training.valid[1])
 
     @property
+    def constant_targets(self) -> bool:
+        """Whether all targets that are trained on are the same."""
+        y = self.training.data[1]
+        return bool((y == y[:1]).all())
+
+    @property
     def constant(self) -> float:
         """That score."""
         return float(self.constant_rows.mean())

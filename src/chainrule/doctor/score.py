@@ -67,6 +67,16 @@ class Score:
         return value / (1 + value) if value > -1 else -math.inf
 
     @property
+    def threshold(self) -> float:
+        """Above which one output means 1."""
+        return 0.0 if self.logits else 0.5
+
+    def guesses(self, out: Array, count: int) -> Array:
+        """The classes that outputs tell of so many targets, (count,)."""
+        out = out.reshape(count, -1)
+        return (out[:, 0] > self.threshold).astype(int) if out.shape[1] == 1 else out.argmax(1)
+
+    @property
     def worst(self) -> float:
         """The score of predictions that are not finite."""
         return -1.0 if self.task == "numbers" else 0.0
@@ -81,14 +91,12 @@ class Score:
                 error = np.square(out - y).sum(1)
             spread = float(np.square(y - y.mean(0)).sum()) / len(y)
             return 1 - error / max(spread, 1e-30)
-        threshold = 0.0 if self.logits else 0.5
         if self.task == "labels":
-            return ((out > threshold) == (y > 0.5)).reshape(len(y), -1).mean(1)
+            return ((out > self.threshold) == (y > 0.5)).reshape(len(y), -1).mean(1)
         y = y.reshape(-1).astype(np.int64)
-        out, real = out.reshape(len(y), -1), y >= 0  # others are ignored
-        out, y = out[real], y[real]
-        guess = (out[:, 0] > threshold).astype(int) if out.shape[1] == 1 else out.argmax(1)
-        hit = (guess == y).astype(np.float64)
+        guess, real = self.guesses(out, len(y)), y >= 0  # others are ignored
+        y = y[real]
+        hit = (guess[real] == y).astype(np.float64)
         if self.name == "accuracy":
             return hit
         counts = np.bincount(y)

@@ -356,7 +356,8 @@ def find(training: Training, budget: float = 12.0) -> tuple[list[Finding], Searc
     """
     facts = gather(training, budget / 20)
     search = Search(facts, budget)
-    best = search.best([fault for fault in search.faults if fault.changes])
+    void = any(fault.voids for fault in search.faults)
+    best = () if void else search.best([fault for fault in search.faults if fault.changes])
     shares = search.pruned(best) if best else {}
     best = tuple(shares)
     if not is_large(best, search.base, search.score(best)):  # without what does not matter

@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
 from ...diagnosis.finding import Change
+from ...diagnosis.wording import number
 from ...graph import Array
 from ..facts import Facts
 from .fault import Fault
 from .rows import NEAREST, nearest, some_rows
+from .steps import GAP
 
 LARGE, UNEVEN = 3.0, 30.0  # root mean square of inputs; spreads of columns, largest over median
 VERY_LARGE, VERY_UNEVEN = 20.0, 100.0
 SMALL, VERY_SMALL = 0.1, 0.02  # spread of inputs
 APART = 4.0  # mean sizes of the two sets, one over the other
 UNLIKE = 0.5  # half the sum of the differences of the classes' shares in the two sets
+CLOSED = 0.7  # share of the gap between the two sets that other numbers of classes explain
 IN_ORDER = 0.5  # rows of the same class as the one before: 0 in a random order, 1 by class
+_LISTED = 3
 EXPLAINED, UNEXPLAINED = 0.4, 0.15  # share of the targets, by neighbours: held out, trained on
 
 
 def data_faults(f: Facts) -> Iterator[Fault]:
     """Scales, differences of the two sets, and targets that do not belong to their rows."""
     yield from _inputs(f)
-    if f.score.task == "numbers":
+    if f.constant_targets:
+        yield _constant(f)
+    elif f.score.task == "numbers":
         yield from _targets(f)
     yield from _two_sets(f)
     yield from _order(f)
@@ -54,6 +61,15 @@ def _inputs(f: Facts) -> Iterator[Fault]:
         )
 
 
+def _constant(f: Facts) -> Fault:
+    """Targets without anything to learn."""
+    y = f.training.data[1]
+    value = number(float(y.flat[0])) if y[0].size == 1 else "the same"
+    kind = "targets_overscaled" if f.score.task == "numbers" else "label_encoding_wrong"
+    cause = f"all targets of the training are {value}: there is nothing to learn"
+    return Fault(kind, "data.targets", cause, 1.0, (), True, voids=True)
+
+
 def _targets(f: Facts) -> Iterator[Fault]:
     y = f.training.data[1].astype(np.float64)
     size, spread = float(np.sqrt((y**2).mean())), float(y.std())
@@ -76,21 +92,77 @@ def _targets(f: Facts) -> Iterator[Fault]:
 def _two_sets(f: Facts) -> Iterator[Fault]:
     (x, y), (xt, yt) = f.training.data, f.training.valid
     if len(xt) >= NEAREST * 4:
-        sizes = [float(np.abs(a, dtype=np.float64).mean()) + 1e-12 for a in (x, xt)]
-        ratio = sizes[0] / sizes[1]
+        cause = "the {} of the training are {:.3g} times as large as those held out"
+        ratio = _ratio(x, xt, np.mean)
         if not 1 / APART < ratio < APART:
-            cause = f"the inputs of the training are {ratio:.3g} times as large as those held out"
             match = (Change("match", "data.inputs", 1 / ratio),)
-            yield Fault("train_test_mismatch", "data.inputs", cause, 1.0, match, True)
-    if f.score.task == "classes" and y.ndim == yt.ndim == 1:
+            said = cause.format("inputs", ratio)
+            yield Fault("train_test_mismatch", "data.inputs", said, 1.0, match, True)
+        ratio = _ratio(y, yt, np.mean)
+        typical = _ratio(y, yt, np.median)  # a few large ones may be in one set by chance
+        far = min(ratio, typical) > APART or max(ratio, typical) < 1 / APART
+        if f.score.task == "numbers" and far:
+            said = cause.format("targets", ratio)
+            yield Fault("train_test_mismatch", "data.targets", said, 1.0, (), True, voids=True)
+    if f.score.task == "classes" and (y.size, yt.size) == (len(y), len(yt)):
         k = f.score.classes
         shares = [
-            np.bincount(np.maximum(a, 0).astype(int), minlength=k)[:k] / len(a) for a in (y, yt)
+            np.bincount(np.maximum(a.ravel(), 0).astype(int), minlength=k)[:k] / len(a)
+            for a in (y, yt)
         ]
         apart = float(np.abs(shares[0] - shares[1]).sum() / 2)
         if apart > UNLIKE:
             cause = f"the shares of the classes differ by {apart:.0%} between the two sets"
-            yield Fault("label_encoding_wrong", "data.targets", cause, 1.0, (), True)
+            unknown = float(shares[1][shares[0] == 0].sum())
+            void = unknown > UNLIKE
+            cause += f": {unknown:.0%} of the held-out rows are of classes that have no row" * void
+            yield Fault("label_encoding_wrong", "data.targets", cause, 1.0, (), True, voids=void)
+        else:
+            yield from _renumbered(f)
+
+
+def _ratio(a: Array, b: Array, middle: Callable[[Array], Any]) -> float:
+    """How many times as large the numbers of one set are, in the mean or the median."""
+    size, other = (float(middle(np.abs(part, dtype=np.float64))) + 1e-12 for part in (a, b))
+    return size / other
+
+
+def _renumbered(f: Facts) -> Iterator[Fault]:
+    """Held-out classes that have other numbers: what is taken for one of them is always another.
+
+    Which one is read from one half of the held-out rows, and tested on the other half, and the
+    other way round; so none is found by chance. It has to be why held-out rows do worse.
+    """
+    x, y = f.training.valid
+    y = y.ravel().astype(np.int64)
+    gap = f.outcome.fit - f.outcome.score
+    if f.end is None or gap <= GAP or min(y) < 0 or len(y) < NEAREST * 4:
+        return
+    guesses = f.score.guesses(f.training.outputs(f.outcome.model, x), len(y))
+    part = np.random.default_rng(0).permutation(len(y)) % 2 == 0
+    renumbered = np.zeros(len(y), np.int64)
+    for half in (part, ~part):
+        renumbered[half] = _with(_numbers(guesses[~half], y[~half]), guesses[half])
+    new = _numbers(guesses, y)
+    before, after = (float(np.mean(of == y)) for of in (guesses, renumbered))
+    if len(set(new.values())) == len(new) > 1 and after - before > CLOSED * gap:
+        moved = [f"{b} for {a}" for a, b in new.items() if a != b]
+        some = ", ".join(moved[:_LISTED]) + ", …" * (len(moved) > _LISTED)
+        cause = (
+            f"held-out rows have other numbers for their classes, {some}: with the numbers of the "
+            f"training, the accuracy is {after:.3f} in place of {before:.3f}"
+        )
+        yield Fault("label_encoding_wrong", "data.targets", cause, 1.0, (), True, voids=True)
+
+
+def _numbers(guesses: Array, y: Array) -> dict[int, int]:
+    """The class that most rows have, for each class that they are taken for."""
+    return {int(a): int(np.bincount(y[guesses == a]).argmax()) for a in np.unique(guesses)}
+
+
+def _with(numbers: dict[int, int], classes: Array) -> Array:
+    """The classes by other numbers; those without one stay."""
+    return np.array([numbers.get(a, a) for a in classes.tolist()])
 
 
 def _order(f: Facts) -> Iterator[Fault]:

@@ -21,6 +21,7 @@ class Fault:
     prior     in 0…1: how likely it is to harm, by the facts alone
     changes   what would cure it; none if nothing here can
     certain   whether the facts alone show it, whatever becomes of the changes
+    voids     whether scores on the held-out rows then say nothing, and so no trials
     evidence  the numbers behind the cause, by name
     """
 
@@ -31,4 +32,5 @@ class Fault:
     changes: Changes = ()
     certain: bool = False
     instead: str = ""
+    voids: bool = False
     evidence: Mapping[str, Any] = field(default_factory=dict, compare=False)

@@ -44,7 +44,7 @@ def _scores(f: Facts) -> Iterator[Measurement]:
     """That of a constant, and that on rows of the training, beside the held-out rows' score."""
     score, fit, broken = f.outcome.score, f.outcome.fit, f.outcome.nonfinite is not None
     chance = f.is_chance(f.constant_rows, f.outcome.rows)
-    guessing = not broken and (score <= f.constant or chance)
+    guessing = not (broken or f.constant_targets) and (score <= f.constant or chance)
     expected = "less than that of the training" + ", which breaks down" * broken
     remark = "the training is no better than a guess" * guessing
     value = f.score.shown(f.constant)
@@ -96,7 +96,7 @@ def _entropy(classes: Array | None) -> float | None:
     if classes is None:
         return None
     shares = np.unique(classes, return_counts=True)[1] / len(classes)
-    return float(-(shares * np.log(shares)).sum())
+    return float((shares * np.log(1 / shares)).sum())
 
 
 # ── curvature and noise ──────────────────────────────────────────────────────────────────────────
@@ -143,6 +143,8 @@ def _noise(f: Facts) -> Iterator[Measurement]:
 
 def _by_heart(f: Facts, seconds: float) -> Iterator[Measurement]:
     """Whether the network can learn one batch by heart, with its own optimizer and rate."""
+    if f.constant_targets:
+        return
     least, most = BY_HEART
     rows = min(max(least, min(f.training.batch, most)), len(f.training.data[0]))
     try:
