@@ -69,14 +69,19 @@ class ChainruleError(Exception):
         advice: str,
         source: type_of_source | str | None = None,
     ) -> None:
-        self.operation = operation
         self.arrived = arrived
         self.needed = needed
         self.advice = advice
         self.source = source
         self.module: Any = None  # it and the layer are filled in by nn.Module.__call__
         self.layer = ""
-        super().__init__(f"[{operation}] {arrived}; {needed}; {advice}")
+        super().__init__()
+        self.rename(operation)
+
+    def rename(self, operation: str) -> None:
+        """Name another operation: one that shares the check which raised."""
+        self.operation = operation
+        self.args = (f"[{operation}] {self.arrived}; {self.needed}; {self.advice}",)
 
     def __str__(self) -> str:
         text = printable(super().__str__(), lines=True)

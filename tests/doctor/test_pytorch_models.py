@@ -221,7 +221,7 @@ def test_a_model_that_returns_more_than_a_tensor():
     def loss(prediction, target):
         return TF.cross_entropy(prediction[0], target)
 
-    with pytest.raises(ArgumentError, match="returns a tuple; expected one that returns a tensor"):
+    with pytest.raises(ArgumentError, match="of type tuple; expected one that returns a tensor"):
         interop.torch.diagnose(Packed(False), (SEQUENCES, CLASSES[:60]), loss=loss)
 
 

@@ -25,7 +25,7 @@ from ..train.loop.arguments import check_optimizer
 from .code import lines_of
 from .diagnosis import Attempt, Diagnosis
 from .facts import Facts
-from .first_rows import check_rows
+from .first_rows import check_rows, expect_parameters, expect_rate
 from .measured import Measurement, measured_of
 from .scheduled import ScheduledTraining, Scheduling
 from .search import STEP, Search, find
@@ -80,8 +80,10 @@ def diagnose(
             "diagnose",
             f"got a model of type {type(model).__name__}",
             "expected a Module of chainrule.nn",
-            "for a model of PyTorch: chainrule.interop.torch.diagnose",
+            "pass the model, not what cr.compile made of it; for one of PyTorch: "
+            "chainrule.interop.torch.diagnose",
         )
+    expect_parameters(model)
     optimizer = Adam(model.named_parameters()) if optimizer is None else optimizer
     _check_optimizer(optimizer, model)
     check_numbers(epochs, batch_size, clip_norm, seconds)
@@ -225,16 +227,14 @@ def as_diagnose() -> Iterator[None]:
         yield
     except ChainruleError as error:
         if error.operation == "fit":
-            error.operation = "diagnose"
-            error.args = (f"[diagnose] {error.arrived}; {error.needed}; {error.advice}",)
+            error.rename("diagnose")
         raise
 
 
 def _check_optimizer(optimizer: Any, model: Module) -> None:
     with as_diagnose():
         check_optimizer(optimizer, model)
-    if all(group["lr"] == 0 for group in optimizer.param_groups):
-        raise ArgumentError("diagnose", "got lr 0", "expected a learning rate above 0", "lr=1e-3")
+    expect_rate(optimizer)
 
 
 def check_numbers(
@@ -334,7 +334,7 @@ def _array(part: Any, what: str, name: str) -> Array:
     if array.ndim == 0 or array.dtype.kind not in "fiub":
         raise ArgumentError(
             "diagnose",
-            f"got {what} of {name} of type {type(part).__name__}",
+            f"got {what} of {name} of type {type(part).__name__}, dtype {array.dtype}",
             "expected an array of numbers with a row per sample",
             "pass NumPy arrays",
         )

@@ -6,7 +6,6 @@ adds the words of its own: `modules`, `pytorch.modules`.
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from abc import ABC, abstractmethod
@@ -18,9 +17,9 @@ from typing import Any, Protocol, Self
 import numpy as np
 
 from ..diagnosis.sharpness import Product, largest_eigenvalue
-from ..errors import ArgumentError
 from ..graph import Array
 from ..train.loop.untrained import reason
+from .first_rows import expect_gradient, expect_tensor
 from .score import Score
 from .setup import Setup
 from .training import FROZEN, MISFITS, Layer, Observed, Outcome
@@ -52,6 +51,10 @@ class Runnable(Setup, ABC):
     @abstractmethod
     def tensor(self, a: Array) -> Any:
         """An array as the library's tensor."""
+
+    def exact(self, a: Array) -> Any:
+        """An array as the library's tensor, in single precision at least."""
+        return self.tensor(a)
 
     @abstractmethod
     def array(self, tensor: Any) -> Array:
@@ -118,7 +121,7 @@ class Runnable(Setup, ABC):
         """As `Training.loss_value`."""
         try:
             with self.drawing(0):
-                return float(self.array(self.loss(self.tensor(outputs), self.tensor(targets))))
+                return self.array(self.loss(self.exact(outputs), self.exact(targets))).item()
         except MISFITS:
             return math.nan
 
@@ -204,14 +207,14 @@ class Runnable(Setup, ABC):
             p.grad = None
         loss = self.loss(self.model(x), y)
         loss.backward()
-        return parameters, float(self.array(loss))
+        return parameters, self.array(loss).item()
 
     def _gradient(self, p: Any) -> Array:
         return np.zeros(tuple(p.shape)) if p.grad is None else self.array(p.grad)
 
     def observe(self, model: Any = None) -> Observed:
         """As `Training.observe`."""
-        model = copy.deepcopy(self.model if model is None else model)
+        model = self.copied(self.model if model is None else model)
         seen: list[tuple[Any, Array, Any]] = []
 
         def look(module: Any, args: Any, output: Any) -> Any:
@@ -238,14 +241,9 @@ class Runnable(Setup, ABC):
         with self.drawing(0):
             x, y = (self.tensor(a[: self._observed]) for a in self.data)
             prediction = model(x)
-            if not _is_tensor(prediction):
-                raise ArgumentError(
-                    "diagnose",
-                    f"got a model that returns a {type(prediction).__name__}",
-                    "expected one that returns a tensor",
-                    "diagnose a module around it that returns what the loss takes",
-                )
+            expect_tensor(prediction, type(x))
             loss = self.loss(prediction, y)
+            expect_gradient(loss)
             loss.backward()
         layers: list[Layer] = []
         features = -1
@@ -259,7 +257,7 @@ class Runnable(Setup, ABC):
                 else:
                     layer = replace(layer, by_step=_by_step(gradient, axis))
             layers.append(layer)
-        return Observed(layers, self.output(prediction), float(self.array(loss)))
+        return Observed(layers, self.output(prediction), self.array(loss).item())
 
     def run(self, score: Score, seed: int = 0, seconds: float = math.inf) -> Outcome:
         """As `Training.run`."""

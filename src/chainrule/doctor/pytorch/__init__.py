@@ -3,6 +3,7 @@
 diagnosis     `diagnose`
 modules       the training of a PyTorch model, as the doctor sees it
 changes       changes of it
+arguments     which models and optimizers there are no diagnoses of
 first_rows    what the model and the loss do not take, told before
 loaders       rows of PyTorch's datasets and loaders
 layers        PyTorch's modules by the doctor's kinds

@@ -14,6 +14,7 @@ from ...errors import ArgumentError, ShapeError
 from ...graph import Array
 from ...train.evaluation.objective import Objective
 from ...train.loop.targets import check_classes, check_some_count
+from ..first_rows import ROWS, expect_gradient, expect_tensor
 from ..training import Data
 from .modules import TorchTraining
 from .surroundings import drawing
@@ -27,7 +28,6 @@ _CLASSES = {  # losses of class numbers
     nn.functional.cross_entropy: ours.CrossEntropyLoss,
     nn.functional.nll_loss: ours.NLLLoss,
 }
-_ROWS = 32  # that are tried
 
 
 def check_rows(t: TorchTraining, arguments: Mapping[str, Data]) -> None:
@@ -45,15 +45,28 @@ def check_rows(t: TorchTraining, arguments: Mapping[str, Data]) -> None:
             some = _some(y)
             inputs, targets = t.tensor(x[some]), t.tensor(y[some])
             prediction = _tried("model", name, partial(model, inputs), inputs)
-            if not isinstance(prediction, torch.Tensor):  # told where layers are observed
-                return
+            expect_tensor(prediction, torch.Tensor)
             _check_classes(t.loss, prediction, y, name)
             out = _tried("loss", name, partial(t.loss, prediction, targets), prediction, targets)
             _expect_number(out)
+    with drawing(0):
+        _try_a_step(t.fork())
+
+
+def _try_a_step(t: TorchTraining) -> None:
+    """Raise if a batch does not train the model."""
+    x, y = (t.tensor(a[: t.batch]) for a in t.data)
+    prediction = _tried("model in training mode", "data", partial(t.model.train(), x), x)
+    expect_tensor(prediction, torch.Tensor)
+    loss = _tried("loss", "data", partial(t.loss, prediction, y), prediction, y)
+    _expect_number(loss)
+    expect_gradient(loss)
+    _tried("gradient of the loss", "data", loss.backward)
+    _tried("optimizer", "data", t.optimizer.step)
 
 
 def _some(y: Array) -> Array:
-    first = np.arange(min(_ROWS, len(y)))
+    first = np.arange(min(ROWS, len(y)))
     if y.dtype.kind not in "iu" or not y.size:
         return first
     by_row = y.reshape(len(y), -1)
@@ -87,12 +100,14 @@ def _tried(what: str, name: str, call: Any, *arguments: Any) -> Any:
         advice = "look at shapes and dtypes: call it with these rows"
         if what == "loss":
             advice = "class numbers are int64 from 0, probabilities and numbers float32; " + advice
+        rows = " and ".join(_shown(a) for a in arguments)
         raise ArgumentError(
             "diagnose",
             f"got {type(error).__name__} from the {what}: {reason}",
-            f"expected a {what} that takes rows of {name}, "
-            + " and ".join(_shown(a) for a in arguments),
-            advice,
+            f"expected a {what} that takes rows of {name}, {rows}"
+            if arguments
+            else "expected a step that trains the model",
+            advice if arguments else "take a step with loss.backward() and optimizer.step()",
         ) from error
 
 

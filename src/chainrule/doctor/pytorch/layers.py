@@ -75,12 +75,14 @@ def layer(path: str, module: Any, output: Array, features: int) -> Layer:
     kind, units, gradient = kind_of(module), None, None
     if kind == "weights" and isinstance(weight, torch.Tensor):
         units = by_units(module, values(weight).copy())
-        gradient = None if weight.grad is None else values(weight.grad)
+        of_leaf = weight.grad if weight.is_leaf else None
+        gradient = None if of_leaf is None else values(of_leaf)
     return Layer(path, kind, type(module).__name__, output, features, units, gradient)
 
 
 def values(tensor: Any) -> Array:
     """A tensor's values, dense."""
     tensor = tensor.detach().to_dense() if tensor.layout != torch.strided else tensor.detach()
-    wide = tensor.float() if tensor.dtype == torch.bfloat16 else tensor  # NumPy has none
+    half = tensor.dtype in (torch.bfloat16, torch.float16)  # in which NumPy's sums overflow
+    wide = tensor.float() if half else tensor
     return wide.cpu().numpy()

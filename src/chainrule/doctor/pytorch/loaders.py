@@ -28,7 +28,23 @@ def arrays(rows: Any) -> Any:
         rows = _joined(rows)
     if not isinstance(rows, (tuple, list)):
         return rows
-    return tuple(values(a) if isinstance(a, torch.Tensor) else a for a in rows)
+    return tuple(map(_array, rows))
+
+
+def _array(part: Any) -> Any:
+    if isinstance(part, list) and part and isinstance(part[0], torch.Tensor) and part[0].ndim:
+        return tuple(part)  # parts of the rows, as a loader joins them
+    if not isinstance(part, torch.Tensor):
+        return part
+    try:
+        return values(part)
+    except (RuntimeError, TypeError) as error:  # no numbers in memory: on meta, quantized, nested
+        raise ArgumentError(
+            "diagnose",
+            f"got rows of {part.dtype} on {part.device}: {' '.join(str(error).split())}",
+            "expected numbers in memory",
+            "pass arrays (x, y)",
+        ) from error
 
 
 def batches(rows: Any, batch_size: int | None) -> tuple[int | None, bool]:

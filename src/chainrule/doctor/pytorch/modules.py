@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -18,12 +18,14 @@ from ...diagnosis.sharpness import Product
 from ...graph import Array
 from ..changes import apply
 from ..runnable import Runnable
+from ..setup import deep_copy
 from ..training import Layer
 from . import layers
 from .changes import WORDS
 from .surroundings import drawing
 
 torch: Any = importlib.import_module("torch")
+T = TypeVar("T")
 
 
 class TorchTraining(Runnable):
@@ -33,11 +35,28 @@ class TorchTraining(Runnable):
         """As `Training.changed`."""
         return apply(self.fork(), changes, WORDS)
 
+    def copied(self, parts: T) -> T:
+        """As `Setup.copied`; what was computed, as a weight by `weight_norm`, has no history."""
+        leaves = torch.utils._pytree.tree_leaves([vars(m) for m in self.model.modules()])
+        tensors = (a for a in leaves if isinstance(a, torch.Tensor) and not a.is_leaf)
+        return deep_copy(parts, self.model, {id(a): a.detach().clone() for a in tensors})
+
     def tensor(self, a: Array) -> Any:
-        """As `Runnable.tensor`, where the model is."""
-        first = next(iter(self.model.parameters()), None)
-        device = None if first is None else first.device
-        return torch.as_tensor(np.ascontiguousarray(a), device=device)
+        """As `Runnable.tensor`, where the model is; numbers in the dtype of its weights."""
+        tensor = self.exact(a)
+        return tensor.to(self._dtype) if tensor.is_floating_point() else tensor
+
+    def exact(self, a: Array) -> Any:
+        """As `Runnable.exact`."""
+        device = next((p.device for p in self.model.parameters()), None)
+        tensor = torch.as_tensor(np.ascontiguousarray(a), device=device)
+        wide = self._dtype == torch.float64 and tensor.is_floating_point()
+        return tensor.double() if wide else tensor
+
+    @property
+    def _dtype(self) -> Any:
+        kinds = (p.dtype for p in self.model.parameters() if p.is_floating_point())
+        return next(kinds, torch.float32)
 
     def array(self, tensor: Any) -> Array:
         """As `Runnable.array`."""
@@ -148,4 +167,4 @@ class _Steps:
         if t.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(self.parameters, t.clip_norm)
         t.optimizer.step()
-        return [float(loss.detach())]
+        return [loss.item()]
