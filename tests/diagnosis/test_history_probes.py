@@ -25,12 +25,11 @@ class Made:
     ratio: float | None = None
 
 
-def history(probes, share=0.0, stopped="epochs", epochs=4, first=None, steps=None):
+def history(probes, share=0.0, stopped="epochs", epochs=4, first=None, steps=400, guess=LN_3):
     """A training that went this share of the way from a guess to a loss of 0."""
     losses = np.linspace(LN_3[0] if first is None else first, LN_3[0] * (1 - share), epochs)
-    steps = 10 * epochs if steps is None else steps
     rows = [{"loss": loss, "step": steps * (k + 1) // epochs} for k, loss in enumerate(losses)]
-    made = History(rows, None, stopped, GradientFlow(), LN_3)
+    made = History(rows, None, stopped, GradientFlow(), guess)
     made.probes = probes
     if probes.ratio is not None:
         made.gradients = GradientFlow(
@@ -86,6 +85,14 @@ CASES = {
         Made({**MOVING, "weight_norm": {"0": rising(2.0, 40.0), "2": rising(1.0, 14.0)}}),
         [("lr_too_high", "optimizer.lr")],
     ),
+    "a head that begins near 0": (
+        Made({**MOVING, "weight_norm": {"0": [2.0] * STEPS, "2": rising(0.01, 2.0)}}),
+        [],
+    ),
+    "a head that begins near 0 and explodes": (
+        Made({**MOVING, "weight_norm": {"0": [2.0] * STEPS, "2": rising(0.01, 40.0)}}),
+        [("lr_too_high", "optimizer.lr")],
+    ),
     "one layer stands still": (
         Made({"update_ratio": {"0": [1e-5] * STEPS, "2": [2e-2] * STEPS, "4": [9e-4] * STEPS}}),
         [("unbalanced_layers", "0")],
@@ -98,7 +105,7 @@ CASES = {
         Made({"update_ratio": {"0": [0.0] * STEPS, "2": [0.02] * STEPS}}),
         [],
     ),
-    "small steps": (  # 40 × 1e-4
+    "small steps": (  # 400 × 1e-4
         Made({"update_ratio": {"0": [1e-4] * STEPS, "2": [1e-4] * STEPS}}),
         [("lr_too_low", "optimizer.lr")],
     ),
@@ -161,6 +168,35 @@ def test_small_steps_and_forgotten_ones_are_judged_at_the_end():
     assert shown(hopeless, stopped="") == [("vanishing_gradient", "rnn", "warning")]
 
 
+def test_what_healthy_trainings_show_too_at_first_is_no_warning_after_few_steps():
+    forgets = CASES["vanishing over time"][0]
+    assert shown(forgets, steps=300) == [("vanishing_gradient", "rnn", "warning")]
+    short = ("too_few_epochs", "epochs", "notice")
+    assert shown(forgets, steps=296) == [("vanishing_gradient", "rnn", "notice"), short]
+    for ratio, expected in ((8e-4, [("lr_too_low", "optimizer.lr", "warning")]), (9e-4, [short])):
+        ratios = Made({"update_ratio": {"0": [ratio] * STEPS}})
+        assert shown(ratios, steps=80) == expected, "what 300 steps come to is 0.24 or 0.27"
+    assert shown(forgets, steps=80, stopped="interrupted")[1:] == []
+
+
+def test_small_steps_are_a_notice_if_the_loss_of_a_guess_is_unknown():
+    """The network may have been trained before."""
+    for name in ("small steps", "vanishing over time"):
+        found = findings_of_history(history(CASES[name][0], share=0.1, guess=None))
+        assert [(f.kind, f.level) for f in found] == [(CASES[name][1][0][0], "notice")]
+    found = findings_of_history(history(CASES["dead"][0], share=0.1, guess=None))
+    assert [(f.kind, f.level) for f in found] == [("dead_relu", "warning")]
+
+
+def test_an_output_at_the_end_of_its_range_is_a_notice():
+    """It may be the probability of something rare."""
+    ends = {"saturated": {"1": [0.1] * STEPS, "3": [0.99] * STEPS}}
+    means = {"mean": dict.fromkeys("0123", [math.nan] * STEPS)}
+    assert shown(Made({**ends, **means})) == [("saturated_activation", "3", "notice")]
+    means["mean"]["4"] = [0.0] * STEPS
+    assert shown(Made({**ends, **means})) == [("saturated_activation", "3", "warning")]
+
+
 def test_the_numbers_are_those_of_the_probes():
     def one(name, **settings):
         findings = findings_of_history(history(CASES[name][0], **settings))
@@ -172,7 +208,7 @@ def test_the_numbers_are_those_of_the_probes():
     assert "10% at first" in dying.cause
     assert one("weights that grow").evidence == {"growth": {"0": 20.0}}
     small = one("small steps")
-    assert small.evidence == {"way": pytest.approx(0.004), "steps": 40}
+    assert small.evidence == {"way": pytest.approx(0.04), "steps": 400}
     deep = one("vanishing by depth")
     assert (
         "5 layers, one after the other, make the gradient 1e-5 times as large: each 0.1"
@@ -199,6 +235,7 @@ def test_a_first_loss_far_above_a_guess_is_no_low_rate():
         ({"loss": 50.0, "inputs": 0.9, "targets": 70.0}, "targets_not_scaled"),
         ({"loss": 1.2, "targets": 70.0}, "targets_not_scaled"),  # their mean is 0
         ({"loss": 1.2, "inputs": 900.0}, None),  # a normalization comes first
+        ({"inputs": 900.0}, None),  # batch normalization
         ({"loss": 50.0, "inputs": 1.1, "targets": 1.0}, None),
         ({}, None),
     ],
@@ -293,9 +330,11 @@ def fitted(model, data=None, epochs=10, optimizer=None, **settings):
     )
 
 
-def network(activation=nn.ReLU, depth=2, width=24):
+def network(activation=nn.ReLU, depth=2, width=24, frozen=False):
     cr.random.seed(1)
     layers = [nn.Linear(8, width), activation()]
+    if frozen:
+        layers[0].freeze()
     for _ in range(depth - 1):
         layers += [nn.Linear(width, width), activation()]
     return nn.Sequential(*layers, nn.Linear(width, 3))
@@ -363,6 +402,14 @@ def test_fit_names_the_data_that_is_not_scaled():
         cr.fit(model, numbers, loss="mse", epochs=3, progress=False)
 
 
+def test_raw_inputs_before_a_batch_normalization_are_no_finding():
+    x, y = blobs()
+    model = nn.Sequential(nn.Linear(8, 24), nn.BatchNorm1d(24), nn.ReLU(), nn.Linear(24, 3))
+    made = cr.fit(model, (1000 * x, y), loss="cross_entropy", epochs=2, progress=False)
+    assert made.first.keys() == {"inputs"}
+    assert [f.kind for f in made.findings if f.level == "warning"] == []
+
+
 def test_fit_warns_of_a_sure_finding_that_the_loss_shows_too():
     model = network()
     optimizer = optim.Adam(model.named_parameters(), lr=30.0)
@@ -388,6 +435,86 @@ def test_fit_warns_of_units_that_are_dead():
     model = FAULTS["dead"][0]()
     with pytest.warns(UserWarning, match=r"^\[fit\] dead_relu at layer 1: units that are 0"):
         fitted(model)
+
+
+SHORT = {  # model, inputs, targets, settings
+    "two epochs": lambda x, y: (network(), x, y, {"epochs": 2}),
+    "eight rows": lambda x, y: (network(), x[:8], y[:8], {"epochs": 20, "batch_size": 8}),
+    "a frozen layer": lambda x, y: (network(frozen=True), x, y, {"epochs": 2}),
+    "a vocabulary that is rarely used": lambda x, y: (
+        nn.Sequential(nn.Embedding(5000, 8), nn.Flatten(), nn.Linear(64, 3)),
+        np.abs(x * 20).astype(np.int64),
+        y,
+        {"epochs": 2},
+    ),
+    "a transformer": lambda x, y: (
+        nn.Sequential(
+            nn.Linear(2, 16),
+            nn.TransformerEncoderLayer(16, 2, 32, 0.0),
+            nn.Flatten(),
+            nn.Linear(64, 3),
+        ),
+        x.reshape(-1, 4, 2),
+        y,
+        {"epochs": 2},
+    ),
+    **{
+        f"{kind.__name__} over 50 steps": lambda x, y, kind=kind: (
+            Last(kind, 1.0),
+            np.repeat(x[:, None, :2], 50, 1),
+            y,
+            {"epochs": 3},
+        )
+        for kind in (nn.RNN, nn.GRU, nn.LSTM)
+    },
+}
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_a_short_training_with_the_default_optimizer_is_not_blamed(name):
+    model, x, y, settings = SHORT[name](*blobs())
+    made = cr.fit(model, (x, y), loss="cross_entropy", progress=False, **settings)
+    assert made.probes.steps[-1] >= 12 - 1
+    assert [f.kind for f in made.findings if f.level == "warning"] == []
+
+
+def test_a_trained_network_that_is_trained_on_is_not_blamed():
+    model = network()
+    fitted(model)
+    for loss in ("cross_entropy", lambda p, y: nn.functional.cross_entropy(p, y)):
+        slow = optim.Adam(model.named_parameters(), lr=1e-5)
+        made = cr.fit(model, blobs(), loss=loss, optimizer=slow, epochs=3, progress=False)
+        assert [f.kind for f in made.findings if f.level == "warning"] == []
+
+
+def test_a_cut_path_is_named_by_the_parameters_behind_it():
+    class Cut(nn.Module):
+        def __init__(self):
+            self.hidden, self.head = nn.Linear(8, 16), nn.Linear(16, 3)
+
+        def forward(self, x):
+            return self.head(nn.functional.relu(self.hidden(x)).detach())
+
+    with pytest.warns(UserWarning, match="these parameters are not trained") as said:
+        made = fitted(Cut(), epochs=2)
+    assert len(said) == 1, "it is said in the first steps, not again at the end"
+    (cut,) = [f for f in made.findings if f.level == "warning"]
+    assert (cut.kind, cut.place) == ("untrained_parameters", "hidden.weight")
+    assert cut.evidence["parameters"] == ["hidden.weight", "hidden.bias"]
+    assert cut.cause.startswith("no gradient reached it: detach")
+    assert cut.cause.endswith("; likewise 1 more")
+    assert History.from_dict(made.to_dict()).untrained == made.untrained
+
+
+def test_a_loss_times_0_trains_nothing():
+    def nothing(prediction, target):
+        return 0.0 * nn.functional.cross_entropy(prediction, target) + 1.0
+
+    with pytest.warns(UserWarning, match="these parameters are not trained"):
+        made = cr.fit(network(), blobs(), loss=nothing, epochs=3, progress=False)
+    (finding,) = [f for f in made.findings if f.level == "warning"]
+    assert finding.kind == "untrained_parameters"
+    assert len(finding.evidence["parameters"]) == 6
 
 
 class Last(nn.Module):

@@ -4,6 +4,7 @@ gradients   norms that vanish, explode or are 0; steps that the guard has refuse
 units       activations: units that are dead, die, or are saturated
 flow        the gradient on its way back, through layers and through time steps
 updates     the size of steps beside that of the weights
+untrained   parameters that no step has trained
 noise       a loss that has stopped falling, where gradients are noise
 scales      inputs and targets that are not scaled
 losses      training and validation losses: overfitting, a loss that climbs, too few epochs
@@ -22,22 +23,23 @@ from .gradients import gradient_findings, refused_steps
 from .held_out import Guess, class_findings, test_findings
 from .losses import first_epoch_kept, loss_findings
 from .noise import plateau_findings
-from .reading import TrainingHistory, advice, harm
+from .reading import SOON, TrainingHistory, harm, if_known
 from .scales import scale_findings
 from .units import equal_findings, unit_findings
+from .untrained import ZERO, untrained_findings
 from .updates import growth_findings, update_findings
 
-__all__ = ["Guess", "findings_of_history", "findings_of_run", "is_worth_a_warning"]
+__all__ = ["ZERO", "Guess", "findings_of_history", "findings_of_run", "is_worth_a_warning"]
 
 SURE = 0.95  # a confidence
 MEASURED = 12  # steps, at least
 
+SAID = "untrained_parameters"  # in the first steps
 UNSEEN = {"steps_refused", "vanishing_gradient", "dead_relu", "dying_units", "saturated_activation"}
 
 
 def findings_of_run(
     history: TrainingHistory,
-    untrained: list[str],
     metrics: Mapping[str, float],
     rows: int,
     guess: Guess | None,
@@ -45,47 +47,42 @@ def findings_of_run(
     classes: Sequence[str] = (),
     unit: str = "row",
 ) -> list[Finding]:
-    """Findings from the test, the gradient norms, the probes, the losses, the untrained parameters;
-    the surest are first.
+    """Findings from the test, and from the history; the surest are first.
 
-    untrained   "parameter: reason"
-    rows        of the test
-    guess       None: not known for this task
-    table       (C, C) counts of the test rows: rows are the true classes, columns the predicted
-    unit        what a row is called
+    rows    of the test
+    guess   None: not known for this task
+    table   (C, C) counts of the test rows: rows are the true classes, columns the predicted
+    unit    what a row is called
     """
-    collected = [
-        Finding(
-            "untrained_parameters",
-            text.partition(": ")[0],
-            text.partition(": ")[2],
-            remedies=advice("use it in the forward pass, or remove it"),
-        )
-        for text in untrained
-    ]
     first_kept = first_epoch_kept(history)
     tested = list(test_findings(metrics, rows, guess, table, unit, first_kept))
     if not any("guess" in f.evidence for f in tested) and table is not None:
         balanced = guess is not None and guess.metric == "f1"
         tested += class_findings(table, classes, balanced, unit)
-    collected += [*findings_of_history(history), *tested]  # causes before what they lead to
+    collected = [*findings_of_history(history), *tested]  # causes before what they lead to
     return sorted(collected, key=lambda finding: -finding.confidence)
 
 
 def is_worth_a_warning(finding: Finding) -> bool:
-    """Whether `fit` warns of it: it is sure, or no loss and no metric shows what it is about."""
+    """Whether `fit` warns of it at the end: it is sure, or no loss and no metric shows what it is
+    about, and it was not said yet."""
     unseen = finding.kind in UNSEEN or "growth" in finding.evidence
-    return finding.level == "warning" and (unseen or finding.confidence >= SURE)
+    sure = unseen or finding.confidence >= SURE
+    return finding.level == "warning" and sure and finding.kind != SAID
 
 
 def findings_of_history(history: TrainingHistory) -> list[Finding]:
-    """Findings from the gradient norms, the probes and the losses; the surest are first."""
+    """Findings from the untrained parameters, the gradient norms, the probes and the losses; the
+    surest are first."""
     scales = [*scale_findings(history)]
-    collected = [*scales, *refused_steps(history), *gradient_findings(history)]
+    collected = [*untrained_findings(history.untrained), *scales, *refused_steps(history)]
+    collected += gradient_findings(history)
     collected += _of_probes(history, collected)
     collected = _once([*collected, *loss_findings(history)])
     if scales:
         collected = [f for f in collected if f.place != "optimizer.lr"]
+    if any(f.level == "warning" for f in collected):  # more of the same would not help
+        collected = [f for f in collected if f.place != "epochs"]
     return sorted(collected, key=lambda finding: -finding.confidence)
 
 
@@ -100,23 +97,27 @@ def _of_probes(history: TrainingHistory, known: list[Finding]) -> list[Finding]:
     if not any("norms" in f.evidence for f in known):
         out += depth_findings(values, history.gradients, sure)
     layers, ended = history.gradients.layers, bool(history.stopped)
-    out += time_findings(history.probes.by_step, layers, sure, ended)
-    out += update_findings(history, values, sure, bool(known or out))
+    forgets = if_known(history, sure, SOON)
+    out += time_findings(history.probes.by_step, layers, sure, forgets, ended)
+    explained = bool(out) or any(f.kind != SAID for f in known)
+    out += update_findings(history, values, sure, explained)
     return out or [*plateau_findings(history, values)]
 
 
 def _once(findings: list[Finding]) -> list[Finding]:
-    """Of findings of one kind and place the surest; of weights of 0, dead units and layers without
-    a gradient, which follow from each other, the first."""
+    """Of findings of one kind and place the surest; of weights of 0, dead units, parameters and
+    layers without a gradient, which follow from each other, the first."""
     kinds = {f.kind for f in findings}
-    follow = set[str]()
-    if "init_symmetric" in kinds:
-        follow = {"dead_relu", "dying_units", "no_gradient"}
-    elif kinds & {"dead_relu", "dying_units"}:
-        follow = {"no_gradient"}
+    dead = kinds & {"dead_relu", "dying_units"}
     best = dict[tuple[str, str], Finding]()
     for f in findings:
+        zero = f.kind == "no_gradient" or f.evidence.get("reason") == ZERO
+        follows = (
+            ("init_symmetric" in kinds and (zero or f.kind in dead))
+            or (dead and zero)
+            or (SAID in kinds and f.kind == "no_gradient")
+        )
         key = f.kind, f.place
-        if f.kind not in follow and (key not in best or best[key].confidence < f.confidence):
+        if not follows and (key not in best or best[key].confidence < f.confidence):
             best[key] = f
     return list(best.values())

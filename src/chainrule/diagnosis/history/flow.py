@@ -72,13 +72,14 @@ def _extreme(gains: dict[str, float], vanishes: bool) -> str:
 
 
 def time_findings(
-    by_step: BySteps, layers: Sequence[str], harm: float, ended: bool
+    by_step: BySteps, layers: Sequence[str], harm: float, forgets: float, ended: bool
 ) -> Iterator[Finding]:
     """Recurrent layers whose gradient vanishes, or explodes, on its way back to the first step.
 
-    layers  of the gradient norms: "rnn GRU"
-    ended   the training has ended: at first gradients vanish in healthy ones too, which learn
-            later on
+    layers   of the gradient norms: "rnn GRU"
+    forgets  the confidence that a vanishing gradient harms: at first it vanishes in healthy
+             trainings too, which learn later on, and tasks may need the last steps alone
+    ended    the training has ended
     """
     kinds = {path_of(layer): layer.rpartition(" ")[2] for layer in layers}
     for name, norms in by_step.items():
@@ -103,7 +104,7 @@ def time_findings(
                 f"the largest gradient, and the first gets {number(now[0])} of it: nothing is "
                 "learned from them",
                 {"first": float(now[0]), "since": since, "steps": count},
-                harm,
+                forgets,
                 advice(
                     "orthogonal recurrent weights",
                     "gates whose biases keep the state for longer"

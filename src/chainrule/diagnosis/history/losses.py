@@ -7,7 +7,19 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..finding import Finding
-from .reading import ENOUGH, LEARNED, RISEN, TrainingHistory, advice, finite, learned
+from .reading import (
+    ENOUGH,
+    HARDLY,
+    LEARNED,
+    NOTICE,
+    RISEN,
+    SOON,
+    TrainingHistory,
+    advice,
+    finite,
+    learned,
+    steps_of,
+)
 
 NOISE = 0.1  # of a training loss: differences between the last epochs
 BETTER = 0.02  # of a validation loss: an epoch that lowers it by more suggests more epochs
@@ -21,6 +33,7 @@ MORE_DATA = "more data of the same kind"
 def loss_findings(history: TrainingHistory) -> Iterator[Finding]:
     trained, valid = finite(history, "loss"), finite(history, "valid_loss")
     climbing, share = _climbing(trained), learned(history)
+    little = _learned_little(history, trained, share)
     if _falls_without_bound(trained):
         yield Finding(
             "gradient_ascent",
@@ -33,19 +46,8 @@ def loss_findings(history: TrainingHistory) -> Iterator[Finding]:
         )
     elif climbing is not None:
         yield climbing
-    elif len(trained) >= 2 and history.guess is not None and share is not None and share < LITTLE:
-        yield Finding(
-            "underfitting",
-            "",
-            f"the training loss is {trained[-1]:.4g} after {len(trained)} epochs; "
-            f"the best constant prediction gets {history.guess[0]:.4g}",
-            {"loss": trained[-1], "guess": history.guess[0], "epochs": len(trained)},
-            0.4,
-            advice(
-                "another learning rate, more epochs, or a larger network",
-                "inputs that contain information about the target",
-            ),
-        )
+    elif little is not None:
+        yield little
     elif len(valid) >= 2:
         yield from _validation_findings(history, valid, trained, share)
 
@@ -73,6 +75,40 @@ def _climbing(trained: list[float]) -> Finding | None:
         0.4 if again else 0.8,
         advice(f"{LOWER_RATE}, or a schedule that lowers it", "a smaller clip_norm"),
     )
+
+
+def _learned_little(
+    history: TrainingHistory, trained: list[float], share: float | None
+) -> Finding | None:
+    """The training loss is near that of a guess: after few steps, in which healthy trainings may
+    not have learned more either, or after many."""
+    if history.guess is None or share is None:
+        return None
+    guess, loss, steps = history.guess[0], trained[-1], steps_of(history)
+    evidence = {"loss": loss, "guess": guess, "epochs": len(trained), "steps": steps}
+    compared = f"the best constant prediction gets {guess:.4g}"
+    if share < HARDLY and steps < SOON and history.stopped == "epochs":
+        return Finding(
+            "too_few_epochs",
+            "epochs",
+            f"too few steps to judge by ({steps}): the training loss is {loss:.4g}; {compared}",
+            evidence,
+            NOTICE,
+            advice("more epochs"),
+        )
+    if share < LITTLE and len(trained) >= 2:
+        return Finding(
+            "underfitting",
+            "",
+            f"the training loss is {loss:.4g} after {len(trained)} epochs; {compared}",
+            evidence,
+            NOTICE,
+            advice(
+                "another learning rate, more epochs, or a larger network",
+                "inputs that contain information about the target",
+            ),
+        )
+    return None
 
 
 def _falls_without_bound(trained: list[float]) -> bool:

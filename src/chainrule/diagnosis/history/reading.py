@@ -8,13 +8,15 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..finding import Remedy
+from ..finding import LIKELY, Remedy
 from ..wording import place
 
 RISEN = 0.2  # of what a loss fell by, how much it rose again
 LEARNED = 0.5  # of the way from guessing to the least loss: training data was learned well
 HARDLY = 0.2  # of that way: little was learned
+NOTICE = 0.4  # a confidence below that of a warning
 ENOUGH = 5  # epochs that show the trend of a loss
+SOON = 300  # steps within which healthy trainings learn a little, at the default rate
 SETTLED = 3  # epochs after which a training that still runs is judged by what it has learned
 FAR = 2.0  # a first loss over that of a guess
 SHOWN = 3  # places in a sentence
@@ -61,6 +63,8 @@ class TrainingHistory(Protocol):
     @property
     def refused(self) -> list[dict[str, Any]]: ...
     @property
+    def untrained(self) -> list[str]: ...
+    @property
     def first(self) -> dict[str, float]: ...
     @property
     def guess(self) -> tuple[float, float] | None: ...
@@ -100,7 +104,19 @@ def harm(history: TrainingHistory) -> float:
     young = not history.stopped and len(history.epochs) < SETTLED
     if share is None or share >= LEARNED or young:
         return 0.0
-    return 0.8 if share < HARDLY else 0.4
+    return 0.8 if share < HARDLY else NOTICE
+
+
+def steps_of(history: TrainingHistory) -> int:
+    """The steps of the complete epochs."""
+    return history.epochs[-1]["step"] if history.epochs else 0
+
+
+def if_known(history: TrainingHistory, confidence: float, steps: int = 0) -> float:
+    """The confidence in what harms only as little was learned; that of a notice after fewer steps,
+    or if the loss of a guess is unknown: then the network may have been good from the start."""
+    known = history.guess is not None and steps_of(history) >= steps
+    return confidence if known or confidence < LIKELY else NOTICE
 
 
 def early(values: Sequence[float]) -> float:

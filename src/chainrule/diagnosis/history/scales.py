@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from ..finding import LIKELY, Finding
@@ -20,10 +21,10 @@ def scale_findings(history: TrainingHistory) -> Iterator[Finding]:
     sure, first, guess = harm(history), history.first, history.guess
     if not sure or not first or guess is None:
         return
-    far = first["loss"] > FAR * guess[0] > 0
+    loss = first.get("loss", math.nan)
+    far = loss > FAR * guess[0] > 0
     compared = (
-        f", and the first loss, {number(first['loss'])}, is far above that of a guess, "
-        f"{number(guess[0])}"
+        f", and the first loss, {number(loss)}, is far above that of a guess, {number(guess[0])}"
         if far
         else ""
     )
@@ -35,7 +36,7 @@ def scale_findings(history: TrainingHistory) -> Iterator[Finding]:
                 f"data.{name}",
                 f"the root mean square of the {name} is {number(size)} in the first "
                 f"batch{compared}",
-                {"size": size, "loss": first["loss"], "guess": guess[0]},
+                {"size": size, "guess": guess[0], **({"loss": loss} if far else {})},
                 0.95 if sure > LIKELY else sure,  # what else is found follows from it
                 advice("standardise the inputs and targets (mean 0, standard deviation 1)")
                 if name == "targets"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..finding import LIKELY, Finding
-from .reading import Values, advice, early, late, listed
+from .reading import NOTICE, Values, advice, early, late, listed
 
 DEAD = 0.9  # share of a layer's units
 DYING = 0.4  # by how much that share grew
@@ -35,7 +35,10 @@ def equal_findings(values: Values, harm: float) -> Iterator[Finding]:
 
 
 def unit_findings(values: Values, harm: float) -> Iterator[Finding]:
-    """Layers most of whose units are 0 for all rows, or at the ends of their range."""
+    """Layers most of whose units are 0 for all rows, or at the ends of their range.
+
+    The output may be there rightly, as the probability of what is rare: alone it is a notice.
+    """
     dead, dying = _standing_and_growing(values, "dead", DEAD, DYING)
     for kind, layers in (("dead_relu", dead), ("dying_units", dying)):
         if layers:
@@ -58,6 +61,8 @@ def unit_findings(values: Values, harm: float) -> Iterator[Finding]:
     saturated, saturating = _standing_and_growing(values, "saturated", SATURATED, SATURATING)
     layers = {**saturated, **saturating}
     if layers:
+        output = [*values.get("mean", {})][-1:]
+        hidden = [p for p in layers if p not in output]
         path, (before, after) = next(iter(layers.items()))
         yield Finding(
             "saturated_activation",
@@ -65,7 +70,7 @@ def unit_findings(values: Values, harm: float) -> Iterator[Finding]:
             f"{after:.0%} of the outputs of {listed(list(layers))} are at the ends of the range "
             f"({before:.0%} at first), where the slope is nearly 0",
             {"saturated": {path: after for path, (_, after) in layers.items()}},
-            harm,
+            harm if hidden else min(harm, NOTICE),
             advice(
                 "smaller first weights (xavier initialization)",
                 "normalization layers",

@@ -9,9 +9,20 @@ import numpy as np
 from ...graph import Array
 from ..finding import LIKELY, Finding
 from ..wording import number, place
-from .reading import FAR, TrainingHistory, Values, advice, finite, late
+from .reading import (
+    FAR,
+    SOON,
+    TrainingHistory,
+    Values,
+    advice,
+    finite,
+    if_known,
+    late,
+    steps_of,
+)
 
 GREW = 15.0  # norm of a layer's weights over that at first
+TINY = 0.1  # of the largest norm at first: a layer of less begins near 0, and has to grow
 WAY = 0.25  # of the weights' norm: the length of all steps together
 UNBALANCED = 100.0  # the largest of the layers' update ratios over the smallest
 
@@ -30,14 +41,19 @@ def update_findings(
     }
     if ratios and not explained:
         unbalanced = [*_balance(ratios, harm)]
-        yield from unbalanced or (_way(history, ratios, harm) if history.stopped else ())
+        sure = if_known(history, harm)
+        yield from unbalanced or (_way(history, ratios, sure) if history.stopped else ())
 
 
 def growth_findings(values: Values, harm: float) -> Iterator[Finding]:
     """Weights whose norm has multiplied."""
-    norms = values.get("weight_norm", {})
-    times = {path: np.nanmax(v) / v[0] for path, v in norms.items() if v[0] > 0}
-    grown = {path: float(t) for path, t in times.items() if t > GREW}
+    norms = {path: v for path, v in values.get("weight_norm", {}).items() if v[0] > 0}
+    least = TINY * max((v[0] for v in norms.values()), default=0.0)
+    grown = {
+        path: float(np.nanmax(v) / v[0])
+        for path, v in norms.items()
+        if np.nanmax(v) > GREW * max(v[0], least)
+    }
     if grown:
         path = max(grown, key=grown.__getitem__)
         yield Finding(
@@ -75,10 +91,11 @@ def _balance(ratios: dict[str, Array], harm: float) -> Iterator[Finding]:
 
 
 def _way(history: TrainingHistory, ratios: dict[str, Array], harm: float) -> Iterator[Finding]:
-    """All steps together have hardly changed the weights."""
-    steps = history.epochs[-1]["step"]
-    way = float(np.median([np.nanmean(values) for values in ratios.values()])) * steps
-    if not way < WAY:
+    """All steps together have hardly changed the weights, nor would SOON of them."""
+    steps = steps_of(history)
+    step = float(np.median([np.nanmean(values) for values in ratios.values()]))
+    way = step * steps
+    if not step * max(steps, SOON) < WAY:
         return
     cause = f"all {steps} steps together are {number(way)} times as long as the weights are large"
     evidence = {"way": way, "steps": steps}

@@ -18,6 +18,7 @@ from ...diagnosis.nonfinite import first_nonfinite
 from ...dtypes import is_floating
 from ...errors import ArgumentError, ChainruleError, GradientError
 from ...nn import Embedding, Module
+from ...nn.normalization import _BatchNorm
 from ...tensor import Tensor, as_tensor, enable_grad, no_grad
 from ..evaluation.batches import Batches, fitting_batch_size, pair
 from ..evaluation.inference import as_arrays, joined, metric_value
@@ -77,7 +78,8 @@ def check_first_batch(
     for _, data in sets:
         if isinstance(data, Batches):
             data.check = partial(check_classes, objective, outputs)
-    return {"loss": loss, **_sizes(model, x, y)}
+    other = any(isinstance(m, _BatchNorm) and m.training for m in model.modules())
+    return {**({} if other else {"loss": loss}), **_sizes(model, x, y)}
 
 
 def _sizes(model: Module, x: Any, y: Any) -> dict[str, float]:

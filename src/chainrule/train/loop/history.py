@@ -174,13 +174,15 @@ class History:
                 the last one if nothing was compared, None if no value was a number
     stopped     why it ended: "epochs", "patience", "interrupted" or the reason of a callback
     gradients   norms of the gradient by layer, before clipping
-    first       of the first batch, before the first step: its "loss", and the root mean squares
-                of its "inputs" and "targets", without those that are classes or tokens; empty if
-                they are unknown
+    first       of the first batch, before the first step: its "loss" (not with batch normalization,
+                which has no statistics yet), and the root mean squares of its "inputs" and
+                "targets", without those that are classes or tokens; empty if they are unknown
     guess       the training loss of the best prediction that is the same for each row, and the
                 least possible loss; None where they are unknown
     refused     a dict per step that the guard has refused: step, reason, rate
     probes      what was measured of layers and activations
+    untrained   parameters that no step has trained, each with the reason: "0.bias: forward does not
+                use it"
     """
 
     epochs: list[dict[str, Any]] = field(default_factory=list)
@@ -191,10 +193,12 @@ class History:
     refused: list[dict[str, Any]] = field(default_factory=list)
     probes: Probes = field(default_factory=Probes)
     first: dict[str, float] = field(default_factory=dict)
+    untrained: list[str] = field(default_factory=list)
 
     @property
     def findings(self) -> list[Finding]:
-        """What the gradient norms, the probes and the losses show; the surest are first."""
+        """What the untrained parameters, the gradient norms, the probes and the losses show; the
+        surest are first."""
         return findings_of_history(self)
 
     def __getitem__(self, name: str) -> list[Any]:
@@ -259,6 +263,7 @@ class History:
             "gradients": dict(vars(self.gradients)),
             "refused": self.refused,
             "first": self.first,
+            "untrained": self.untrained,
         }
 
     @classmethod
@@ -271,4 +276,5 @@ class History:
             GradientFlow(**values["gradients"]),
             refused=values.get("refused", []),  # absent from checkpoints of earlier versions
             first=values.get("first", {}),
+            untrained=values.get("untrained", []),
         )

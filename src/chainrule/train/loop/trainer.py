@@ -89,7 +89,6 @@ class Trainer:
         self.epoch = self.batch = self.step = 0
         self.loss = math.nan
         self.seconds = 0.0  # of training before it was resumed
-        self.untrained: list[str] = []
         # The step whose gradients tell what is trained: the first may begin with a state of 0.
         self._telling_step = 2 if isinstance(train, WindowLoader) and train.windows > 1 else 1
         self._sum, self._losses_seen, self._rate = 0.0, 0, 0.0
@@ -219,9 +218,11 @@ class Trainer:
         else:
             self._pace = time.perf_counter() - began
         if self.step <= self._telling_step:
-            before = None if self.step == 1 else self.untrained
+            before = None if self.step == 1 else self.history.untrained
             settings = self.model, self.optimizer, x, self.loss
-            self.untrained = still_untrained(before, self._telling_step == self.step, *settings)
+            self.history.untrained = still_untrained(
+                before, self._telling_step == self.step, *settings
+            )
         if self.schedule is not None and self.schedule_per == "step":
             self.schedule.step()
         self._tell("on_step")
@@ -376,7 +377,6 @@ class Trainer:
                 **self.early_stopping.state(),
                 "schedule": schedule,
                 "history": history,
-                "untrained": self.untrained,
                 "guard": self._refusals.state_dict(),
                 "settings": self.settings,
             },
@@ -422,7 +422,6 @@ class Trainer:
         self.seconds, self._sum, self._losses_seen = state["seconds"], state["sum"], state["rows"]
         self.early_stopping.load_state(state, tensors.get("best"))
         self._rate = state["rate"]
-        self.untrained = state["untrained"]
         probes, self.history = self.history.probes, History.from_dict(state["history"])
         self.history.probes = probes
         probes.load_state_dict(tensors.get("probes"))  # absent from earlier versions

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ...diagnosis.history import ZERO
 from ...errors import warn
 from ...nn import Module
 from ...optim import Optimizer
@@ -64,9 +65,7 @@ def reason(trained: bool, nonzero: bool | None, is_read: bool, loss: float) -> s
             if is_read
             else "forward does not use it"
         )
-    if loss and not nonzero:
-        return "its gradient is 0 everywhere (dead units, or zeros multiply it)"
-    return ""
+    return ZERO if loss and not nonzero else ""
 
 
 def _any_nonzero(g: Any) -> bool:

@@ -251,7 +251,6 @@ def _train_and_write(
         predictions = task.report_fields(output, task.test[1])
     run_findings = findings_of_run(
         history,
-        writer.trainer.untrained,
         metrics,
         len(task.test[1]) if output is not None else task.test[1].size,
         guess_of(task, recipe) if output is not None else None,
