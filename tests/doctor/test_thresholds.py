@@ -1,4 +1,4 @@
-"""The page of thresholds has all of them, with their values; what measures them measures those."""
+"""The pages of thresholds have all, with their values; what measures them measures those."""
 
 import ast
 import importlib
@@ -21,16 +21,18 @@ from seeded.suite import FAULTS
 
 ROOT = Path(__file__).parent.parent.parent
 SOURCE = ROOT / "src" / "chainrule"
-PAGE = ROOT / "docs" / "doctor-thresholds.md"
-FILES = [
-    *sorted((SOURCE / "doctor" / "faults").glob("*.py")),
-    *(
-        SOURCE / "doctor" / f"{name}.py"
-        for name in ("search", "diagnosis", "facts", "loss_reading", "score")
-    ),
-    SOURCE / "diagnosis" / "guard.py",
-]
-LAYOUT = {"diagnosis.WIDTH", "diagnosis.NARROWEST", "diagnosis.SHOWN"}  # of its text
+FILES = {
+    "doctor-thresholds": [
+        *sorted((SOURCE / "doctor" / "faults").glob("*.py")),
+        *(
+            SOURCE / "doctor" / f"{name}.py"
+            for name in ("search", "diagnosis", "facts", "loss_reading", "score")
+        ),
+        SOURCE / "diagnosis" / "guard.py",
+    ],
+    "training-thresholds": sorted((SOURCE / "diagnosis" / "history").glob("*.py")),
+}
+LAYOUT = {"diagnosis.WIDTH", "diagnosis.NARROWEST", "diagnosis.SHOWN", "reading.SHOWN"}  # of texts
 ROW = re.compile(r"^\| `(\w+\.\w+)` \| `([^`]+)` \|", re.M)
 
 
@@ -54,26 +56,28 @@ def names_assigned(path):
                 yield from (n.id for n in names if n.id.isupper() and not n.id.startswith("_"))
 
 
-def constants():
+def constants(page):
     found = {}
-    for path in FILES:
-        relative = path.relative_to(SOURCE).with_suffix("")
-        module = importlib.import_module("chainrule." + ".".join(relative.parts))
+    for path in FILES[page]:
+        relative = path.parent if path.stem == "__init__" else path.with_suffix("")
+        parts = relative.relative_to(SOURCE).parts
+        module = importlib.import_module("chainrule." + ".".join(parts))
         for name in names_assigned(path):
-            value, title = getattr(module, name), f"{path.stem}.{name}"
+            value, title = getattr(module, name), f"{parts[-1]}.{name}"
             if is_number(value) and title not in LAYOUT:
                 found[title] = value
     return found
 
 
-def test_the_page_has_every_threshold_with_its_value():
-    rows = ROW.findall(PAGE.read_text())
+@pytest.mark.parametrize("page", FILES)
+def test_the_page_has_every_threshold_with_its_value(page):
+    rows = ROW.findall((ROOT / "docs" / f"{page}.md").read_text())
     assert len(rows) == len(dict(rows)), "a threshold has two rows"
-    assert {name: ast.literal_eval(value) for name, value in rows} == constants()
+    assert {name: ast.literal_eval(value) for name, value in rows} == constants(page)
 
 
 def test_numbers_are_constants_and_others_are_not():
-    found = constants()
+    found = constants("doctor-thresholds")
     assert found["steps.FACTORS"] == {0.1: 0.5, 0.01: 0.3, 10.0: 0.5, 100.0: 0.3}
     assert found["guard.MOST"] == 8
     assert not {"guard.ACCEPTED", "weights.USUAL", "search.MILD", "outputs.RANGES"} & set(found)
