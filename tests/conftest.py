@@ -1,7 +1,10 @@
-"""Shared settings: the same Hypothesis examples every time, no time limit per example; runs."""
+"""Shared settings: the same Hypothesis examples every time, no time limit per example; runs; one
+browser for all tests of pages."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -69,3 +72,13 @@ def classified(folder, csv_file):
     out = folder / "classified"
     recipe = Recipe(source=str(csv_file), target="y", drop=["z"], epochs=40, lr=0.01)
     return runs.train(recipe, out, progress=False)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright  # slow to import
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path="/usr/bin/chromium")
+        yield chromium
+        chromium.close()

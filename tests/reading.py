@@ -1,11 +1,18 @@
-"""Reading a page and its charts: fails where tags do not nest or something is not a number."""
+"""Reading a page and its charts: fails where tags do not nest or something is not a number.
+
+AXE: the script that checks accessibility in a browser.
+"""
 
 from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
+from pathlib import Path
 
+import axe_playwright_python
+
+AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text("utf-8")
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 
 

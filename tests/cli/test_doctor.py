@@ -1,6 +1,7 @@
 """`chainrule doctor`: runs, recipes and data; the recipe that it repairs."""
 
 import json
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -12,6 +13,7 @@ from chainrule.doctor.diagnosis import Attempt, Diagnosis
 from chainrule.doctor.words import in_words
 from chainrule.train import Recipe
 from commands import call, expect_one_error, shell, table, terminal, write_csv
+from reading import check_page
 
 SLOW = """format = 1
 [data]
@@ -55,7 +57,8 @@ def test_a_recipe_that_is_repaired(capsys, tmp_path):
 
 def test_a_run_as_json(capsys, tmp_path):
     assert call(capsys, "train", "slow.toml", "--out", "run", "--quiet")[0] == 0
-    before = {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()}
+    page = tmp_path / "run/report.html"
+    before = {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file() and p != page}
     arguments = "doctor", "run", "--seconds", 10, "--json", "--apply", "--out", "r.json"
     code, out, _ = call(capsys, *arguments)
     assert code == 0
@@ -65,6 +68,8 @@ def test_a_run_as_json(capsys, tmp_path):
     assert report["rows"] == 300
     assert report["findings"]
     assert report["repaired"] == "run/recipe-repaired.toml"
+    assert report["report"] == "run/report.html"
+    assert "What was tried" in " ".join(check_page(page.read_text()).text)
     assert json.loads((tmp_path / "r.json").read_text()) == report
     assert "initial_loss" in [m["name"] for m in report["measured"]]
     assert {p: p.read_bytes() for p in before} == before
@@ -79,6 +84,52 @@ def test_data_and_a_seed(capsys):
     assert report["notes"] == [err.strip()]
     assert "15 validation rows" in err
     assert "repaired" not in report
+
+
+def test_what_was_tried_stays_in_the_report_of_a_run(capsys, tmp_path):
+    page, stored = tmp_path / "run/report.html", tmp_path / "run/diagnosis.json"
+    assert call(capsys, "train", "slow.toml", "--out", "run", "--quiet")[0] == 0
+    untouched = page.read_text()
+    code, out, _ = call(capsys, "doctor", "run", "--seconds", 0.1, "--seed", 5)
+    assert code == 0
+    assert page.read_text() == untouched, "another seed is another training"
+    assert not stored.exists()
+    assert "report" not in out
+    code, out, _ = call(capsys, "doctor", "run", "--seconds", 0.1)
+    assert code == 0
+    assert out.splitlines()[-1] == "what was tried is in run/report.html"
+    shown = page.read_text()
+    assert call(capsys, "train", "--resume", "run", "--quiet")[0] == 0
+    section = 'id="what".*?</section>'
+    assert re.findall(section, page.read_text(), re.S) == re.findall(section, shown, re.S) != []
+    stored.write_text(stored.read_text().replace("accuracy", "exactness"))
+    with pytest.warns(UserWarning, match="has changed since it was written"):
+        call(capsys, "train", "--resume", "run", "--quiet")
+    assert "What was tried" not in page.read_text()
+    page.write_text("<!doctype html>")
+    code, out, err = call(capsys, "doctor", "run", "--seconds", 0.1)
+    assert code == 0
+    assert "which has no place for what was tried" in err
+    assert "what was tried" not in out
+    assert call(capsys, "train", "--resume", "run", "--quiet")[0] == 0
+    assert "What was tried" in page.read_text()
+    recipe = tmp_path / "run/recipe.toml"
+    recipe.write_text(recipe.read_text().replace("epochs = 4", "epochs = 5"))
+    with pytest.warns(UserWarning, match="epochs"):
+        assert call(capsys, "train", "--resume", "run", "--quiet")[0] == 0
+    assert "What was tried" not in page.read_text(), "it was of another training"
+
+
+def test_a_page_of_a_recipe(capsys, tmp_path):
+    arguments = "doctor", "slow.toml", "--seconds", 10, "--out", "page.html"
+    code, out, _ = call(capsys, *arguments)
+    assert code == 0
+    head, *_, last = out.splitlines()
+    text = " ".join(check_page((tmp_path / "page.html").read_text()).text)
+    assert head in text
+    assert "slow.toml" in text
+    settings = re.fullmatch(r"in the recipe: (.* = .*); --apply writes it", last)[1]
+    assert "In the recipe " + settings.replace(", ", "\n") in text
 
 
 def test_nothing_to_repair(capsys, tmp_path):

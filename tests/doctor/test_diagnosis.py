@@ -146,10 +146,10 @@ def test_html_and_data():
     html = diagnosis._repr_html_()
     assert "a&lt;b" in html
     assert "1 &lt; 2 &amp; 3" in html
-    assert (
-        "<i>remedy</i> standardise the inputs; learning rate 0.001 in place of 1 (accuracy" in html
-    )
-    assert html.count("<tr>") == 1 + len(TRIALS)
+    assert "<li>Standardise the inputs</li><li>Learning rate 0.001 in place of 1</li>" in html
+    assert "<td>0.250 → 0.500</td><td>0.2</td><td>1 s</td>" in html
+    assert "<td>0.250 → 0.100</td><td>–</td><td>1 s</td>" in html
+    assert html.count("<tr>") == 1 + len(TRIALS) + 1, "heads, trials, and the training as it is"
     data = json.loads(json.dumps(diagnosis.to_dict(), allow_nan=False))
     assert data["score"] is None
     assert data["trials"][2]["loss"] is None

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import axe_playwright_python
 import numpy as np
 import torch
 from playwright.sync_api import Browser, Page
@@ -14,7 +13,6 @@ import chainrule as cr
 from chainrule import nn
 
 F = nn.functional
-AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text("utf-8")
 SUPERSCRIPTS = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")
 
 

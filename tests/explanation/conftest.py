@@ -1,4 +1,4 @@
-"""One browser for all tests of pages, and what opens a page in it."""
+"""What opens a page in the browser."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -6,15 +6,7 @@ from typing import Any
 
 import pytest
 from browsing import Mlp, Opened
-from playwright.sync_api import Browser, sync_playwright
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path="/usr/bin/chromium")
-        yield chromium
-        chromium.close()
+from playwright.sync_api import Browser
 
 
 @pytest.fixture(scope="session")

@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from browsing import AXE, Mlp, double, html_of, near, normal, parsed
+from browsing import Mlp, double, html_of, near, normal, parsed
 
 import chainrule as cr
 from chainrule import nn
 from chainrule.train.charts.drawing import DARK, LIGHT
+from reading import AXE
 
 F = nn.functional
 

@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from browsing import AXE, double
+from browsing import double
 from computing import Computer
 
 import chainrule as cr
 from chainrule import nn
 from chainrule.cli import examples
+from reading import AXE
 
 CHANGES = int(os.environ.get("CHANGES", "15"))  # of each page
 KINDS = {"tanh": nn.Tanh, "relu": nn.ReLU, "sigmoid": nn.Sigmoid, "gelu": nn.GELU}

@@ -12,9 +12,9 @@ import pytest
 
 from chainrule.diagnosis import Finding, Remedy
 from chainrule.train.charts.drawing import escape
-from chainrule.train.report import Report, render
+from chainrule.train.report import Report, page_of, render, with_trials
 from chainrule.train.report.confusion import per_class
-from reading import Page, check_page
+from reading import AXE, Page, check_page
 
 NAN, INF = math.nan, math.inf
 HOSTILE = [
@@ -374,3 +374,51 @@ def test_the_ratio_of_the_first_to_the_last_layer():
     assert "typically 10⁻⁶ times" in render(Report("T", "text", "r", gradients=layers))
     layers["norms"] = [[1.2, 5.0, 1.0]] * 9
     assert "about as large as" in render(Report("T", "text", "r", gradients=layers))
+
+
+def test_what_was_tried_comes_after_the_findings_once():
+    before = render(full())
+    assert "chainrule doctor …/run-1" in before
+    first = with_trials(before, "<p>The <b>earliest</b> \\1 trials</p>")
+    page = check_page(with_trials(first, "<p>Others</p>"))
+    assert [s["id"] for s in page.all("section")][2:5] == ["findings", "what", "classes"]
+    assert [a["href"] for a in page.all("a")][-13:][2:5] == ["#findings", "#what", "#classes"]
+    text = " ".join(page.text)
+    assert "Others" in text
+    assert "earliest" not in text
+    assert "…/run-1" not in text, "the doctor need not be asked again"
+    assert "The earliest \\1 trials" in "".join(check_page(first).text)
+
+
+def test_a_page_of_an_earlier_version_has_no_place_for_trials():
+    assert with_trials("<!doctype html><main></main>", "<p>Others</p>") is None
+
+
+def test_a_hostile_text_is_no_place_for_trials():
+    report = dataclasses.replace(full(), title="<!--trials--><!--/trials-->")
+    text = with_trials(render(report), "<p>Others</p>")
+    assert text.count("<p>Others</p>") == 1
+
+
+def test_a_page_of_trials_alone():
+    page = check_page(page_of("a < b.toml", ["doctor", "today"], "1 finding: 3 < 4.", "<p>All</p>"))
+    assert [s["id"] for s in page.all("section")] == ["what"]
+    assert {"a < b.toml", "1 finding: 3 < 4.", "All"} <= {*page.text}
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_the_page_in_a_browser(browser, tmp_path, width, scheme):
+    path = tmp_path / "report.html"
+    path.write_text(with_trials(render(full()), "<p>Trials</p>"), "utf-8")
+    page = browser.new_page(
+        viewport={"width": width, "height": 800}, color_scheme=scheme, bypass_csp=True
+    )
+    wrong = []
+    page.on("console", lambda message: wrong.append(message.text))
+    page.goto(path.as_uri())
+    page.evaluate(AXE)
+    violations = page.evaluate("axe.run({resultTypes: ['violations']})")["violations"]
+    assert [v["id"] for v in violations if v["impact"] in ("serious", "critical")] == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert wrong == []
+    page.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import json
 import math
 import re
@@ -16,15 +17,18 @@ import typer
 from .. import files
 from ..diagnosis import Change, Remedy
 from ..diagnosis.kinds import KINDS
+from ..diagnosis.wording import capitalised
 from ..doctor.diagnose import diagnosed, in_order
 from ..doctor.diagnosis import WIDTH, Diagnosis
 from ..doctor.facts import Facts
 from ..doctor.recipes import recipe_of_run, repaired, training_of
+from ..doctor.records import Record, show, store
 from ..doctor.search import STEP
 from ..doctor.words import in_words
-from ..errors import ArgumentError, printable
+from ..errors import ArgumentError, FileError, printable
+from ..train.report import page_of
 from ..train.runs.recipe import Recipe
-from .runs import print_notes
+from .runs import print_note, print_notes
 from .train import recipe_of
 
 
@@ -49,7 +53,8 @@ def doctor(
         typer.Option("--apply", help="Write the recipe with the changes that help, beside it."),
     ] = False,
     out: Annotated[
-        Path | None, typer.Option(help="Also write the result: as JSON if it ends in .json.")
+        Path | None,
+        typer.Option(help="Also write the result: a page if it ends in .html, JSON if in .json."),
     ] = None,
     listed: Annotated[
         bool, typer.Option("--list", help="List the kinds of findings, with what they mean.")
@@ -58,7 +63,8 @@ def doctor(
 ) -> None:
     """Say what is wrong with a training, where, why, and which changes help.
 
-    The training runs as it began, then with changes that may help. No file of a run is changed.
+    The training runs as it began, then with changes that may help. What was tried is added to the
+    report of a run.
 
     Example: chainrule doctor runs/digits-1
 
@@ -73,31 +79,59 @@ def doctor(
         raise ArgumentError(
             "doctor", f"got --seconds {seconds:g}", "expected a number above 0", "try --seconds 60"
         )
-    recipe, place = _recipe(source, target)
-    if seed is not None:
-        recipe = dataclasses.replace(recipe, seed=seed)
+    recipe, place, run = _recipe(source, target)
+    if seed not in (None, recipe.seed):
+        recipe, run = dataclasses.replace(recipe, seed=seed), None  # another training
     began = training_of(recipe)
     print_notes(began.notes)
     diagnosis, facts = _diagnosed(began.training, seconds)
-    report: dict[str, Any] = {"source": source, **diagnosis.to_dict(), "notes": began.notes}
-    end: list[str] = []
+    result: dict[str, Any] = {"source": source, **diagnosis.to_dict(), "notes": began.notes}
+    new, _ = _changed(began.recipe, diagnosis, facts)
+    settings = [] if new is None else _settings(new, began.recipe)
+    record = Record(diagnosis, settings, began.notes)
+    end = [f"in the recipe: {', '.join(settings)}; --apply writes it"] if settings else []
     if apply:
-        written, end = _applied(began.recipe, diagnosis, facts, place)
-        report["repaired"] = written
+        result["repaired"], end = _applied(began.recipe, diagnosis, facts, place)
     text = ["", *end] if end else []
     if not as_json:  # before it is written, which may fail after a minute of work
         _print(diagnosis)
         print("".join(f"{printable(line)}\n" for line in text), end="")
+    if run is not None:
+        result["report"] = shown = _in_report(run, recipe, record)
+        if shown is not None and not as_json:
+            print("\n" * (not end) + f"what was tried is in {printable(shown)}")
     if out is not None:
-        lines = "".join(f"{printable(line)}\n" for line in [*diagnosis.lines(), *text])
-        is_json = out.suffix.lower() == ".json"
-        files.write_through(out, json.dumps(report, indent=2) + "\n" if is_json else lines)
+        match out.suffix.lower():
+            case ".json":
+                contents = json.dumps(result, indent=2) + "\n"
+            case ".html":
+                contents = _page(source or "", record)
+            case _:
+                contents = "".join(f"{printable(line)}\n" for line in [*diagnosis.lines(), *text])
+        files.write_through(out, contents)
     if as_json:
-        print(json.dumps(report))
+        print(json.dumps(result))
 
 
-def _recipe(source: str | None, target: str | None) -> tuple[Recipe, Path]:
-    """The recipe, and where one with changes belongs: beside it."""
+def _page(source: str, record: Record) -> str:
+    """A page of what was tried alone."""
+    over = ["chainrule doctor", datetime.date.today().isoformat()]
+    said = f"{capitalised(record.diagnosis.headline)}."
+    return page_of(Path(source).resolve().name, over, said, record.html)
+
+
+def _in_report(run: Path, recipe: Recipe, record: Record) -> str | None:
+    """The path of the run's report with what was tried; None, with a note, if there is none."""
+    try:
+        store(run, recipe, record)
+        return str(show(run))
+    except FileError as error:
+        print_note(str(error))
+        return None
+
+
+def _recipe(source: str | None, target: str | None) -> tuple[Recipe, Path, Path | None]:
+    """The recipe, where one with changes belongs: beside it, and the folder of a run."""
     if source is None:
         raise ArgumentError(
             "doctor",
@@ -114,10 +148,10 @@ def _recipe(source: str | None, target: str | None) -> tuple[Recipe, Path]:
                 "expected the run alone: its recipe has the target",
                 "leave out --target",
             )
-        return recipe_of_run(path), path / "recipe-repaired.toml"
+        return recipe_of_run(path), path / "recipe-repaired.toml", path
     recipe = recipe_of(source, {} if target is None else {"target": target})
     beside = path.parent if source.endswith(".toml") else Path()
-    return recipe, beside / f"{path.name.split('.')[0]}-repaired.toml"
+    return recipe, beside / f"{path.name.split('.')[0]}-repaired.toml", None
 
 
 def _diagnosed(training: Any, seconds: float) -> tuple[Diagnosis, Facts]:
@@ -129,10 +163,9 @@ def _diagnosed(training: Any, seconds: float) -> tuple[Diagnosis, Facts]:
         return diagnosed(training, seconds)
 
 
-def _applied(
-    recipe: Recipe, diagnosis: Diagnosis, facts: Facts, place: Path
-) -> tuple[str | None, list[str]]:
-    """The path of the recipe that was written, and what to say about it."""
+def _changed(recipe: Recipe, diagnosis: Diagnosis, facts: Facts) -> tuple[Recipe | None, list[str]]:
+    """The recipe with the changes that help, and a line on what it has no setting for; None, and
+    why, if there is none."""
     remedy = _for_recipe(recipe, diagnosis)
     if remedy is None:
         return None, ["No recipe was written: no change helps."]
@@ -142,12 +175,26 @@ def _applied(
         return None, ["No recipe was written.", *left]
     if others and not _helps([c for c in remedy.changes if c not in others], diagnosis, facts):
         return None, ["No recipe was written: without the others, no change helps.", *left]
+    return new, left
+
+
+def _settings(new: Recipe, old: Recipe) -> list[str]:
+    """The settings that differ, as lines of a recipe."""
+    names = [n for n, value in vars(new).items() if value != getattr(old, n)]
+    return [f"{n} = {json.dumps(getattr(new, n))}" for n in names]
+
+
+def _applied(
+    recipe: Recipe, diagnosis: Diagnosis, facts: Facts, place: Path
+) -> tuple[str | None, list[str]]:
+    """The path of the recipe that was written, and what to say about it."""
+    new, left = _changed(recipe, diagnosis, facts)
+    if new is None:
+        return None, left
     replaced = " (replaced)" * place.exists()
     files.write(place, new.to_toml())
-    names = [n for n, value in vars(new).items() if value != getattr(recipe, n)]
-    settings = ", ".join(f"{n} = {getattr(new, n)!r}" for n in names)
-    said = [f"wrote {place}{replaced}: {settings}", *left, f"train it: chainrule train {place}"]
-    return str(place), said
+    said = f"wrote {place}{replaced}: {', '.join(_settings(new, recipe))}"
+    return str(place), [said, *left, f"train it: chainrule train {place}"]
 
 
 def _helps(changes: list[Change], diagnosis: Diagnosis, facts: Facts) -> bool:

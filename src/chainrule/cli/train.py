@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from ..data import NAMES
+from ..doctor.records import show_again
 from ..errors import ArgumentError, FileError, printable
 from ..train.runs.image_networks import IMAGE_NETWORKS
 from ..train.runs.recipe import TEXT_NETWORKS, Recipe
@@ -166,6 +167,8 @@ def train(
         if not stop.args:  # before there is a folder
             raise
         raise StoppedError(stop.args[0]) from None
+    if resume_run is not None:
+        show_again(resume_run)
     _print(result, as_json)
     sys.exit(130 if result.interrupted else 0)
 

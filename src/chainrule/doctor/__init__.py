@@ -3,6 +3,7 @@
 diagnose      `cr.diagnose`; `recipes`: of a recipe or a run, which it repairs
 first_rows    what is refused before
 diagnosis     its result as text, HTML and data; `words`, `code`: changes in words, in Python
+records       a diagnosis beside its run, and in the run's report; `page`: pieces of its HTML
 search        trials of faults, alone and together; `bundles`: faults that are cured together
 faults        what may be wrong, by the facts
 facts         what is measured of a training; `loss_reading`: of its loss function

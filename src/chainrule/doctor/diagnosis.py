@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import html
 import math
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..diagnosis.finding import Finding, Remedy, Trial
 from ..diagnosis.wording import capitalised, number
 from ..files import with_nulls
+from ..train.report.details import article
+from . import page
 from .measured import Measurement
 from .score import FEW, are_few
 from .search import NEAR_PERFECT
@@ -28,6 +29,7 @@ OTHERS = (
     "All scores are those with other first weights of the same distribution, with which the "
     "training does worse. With its own it gets {}."
 )
+UNTRIED = "not tried: there was no time left"
 HELPS = 0.1  # a difference of scores that is more than nothing
 
 
@@ -215,57 +217,57 @@ class Diagnosis:
             yield from _wrapped(change, width, first, rest)
             first = rest
         if remedy.trial is None:
-            yield from _wrapped("not tried: there was no time left", width, rest, rest)
+            yield from _wrapped(UNTRIED, width, rest, rest)
             return
-        before = "" if self.broke else f"{_score(remedy.trial.before)} → "
+        yield rest + self._result(remedy.trial, head)
+
+    def _result(self, trial: Trial, head: str) -> str:
+        """What a trial came to."""
+        before = "" if self.broke else f"{_score(trial.before)} → "
         only = "; it helps together with the others" * (head == "alone")
-        yield f"{rest}{self.metric} {before}{_score(remedy.trial.after)}{only}"
+        return f"{self.metric} {before}{_score(trial.after)}{only}"
+
+    # ── as HTML ──────────────────────────────────────────────────────────────────────────────────
 
     def _repr_html_(self) -> str:
         """The same for notebooks."""
-        parts = [f"<p><b>{html.escape(capitalised(self.headline))}</b></p>"]
-        if self.own is not None:
-            parts.append(f"<p>{OTHERS.format(_score(self.own))}</p>")
-        if self.findings:
-            parts.append(f"<ol>{''.join(map(self._item, self.findings))}</ol>")
+        return page.for_notebook(self.headline, self.html())
+
+    def html(self, settings: Sequence[str] = ()) -> str:
+        """All but the headline, for a page with the rules of a report.
+
+        settings   the lines of a recipe that make the changes, in place of Python
+        """
+        others = "" if self.own is None else OTHERS.format(_score(self.own))
+        parts = [page.paragraph(others), page.paragraph(self.verdict)]
+        for finding in self.findings:
+            alone = [(self._verb(r), r) for r in finding.remedies[-1:]]
+            parts.append(article(finding, [(head, self._changes(head, r)) for head, r in alone]))
         if self.together is not None:
-            parts.append(f"<p>{self._sentence('together', self.together)}</p>")
-        if self._code:
-            parts.append(f"<pre>{html.escape(chr(10).join(self._code))}</pre>")
-        if self.verdict:
-            parts.append(f"<p>{html.escape(self.verdict)}</p>")
+            parts.append(page.together(self._changes("together", self.together)))
+        parts.append(page.lines(settings, "the recipe") or page.lines(self._code, "Python"))
         if self.trials:
-            head = f"<tr><th>{html.escape(self.metric)}</th><th>changes</th></tr>"
-            cell = '<td style="text-align:left">'
-            rows = (
-                f"<tr><td>{_score(a.trial.after)}</td>{cell}{html.escape(a.text)}</td></tr>"
-                for a in self.trials
-            )
-            body = f"<table>{head}{''.join(rows)}</table>"
-            count = len(self.trials)
-            parts.append(f"<details><summary>{_trials(count)}</summary>{body}</details>")
+            parts.append(page.trials(self.metric, [*map(self._row, self._ranked(self.trials))]))
         if self._shown:
-            head = "<tr><th>measured</th><th>value</th><th>expected</th></tr>"
-            cell = '<td style="text-align:left">'
-            rows = (
-                f"<tr>{cell}{_words(m.name)}</td><td>{number(m.value)}</td>"
-                f"{cell}{html.escape(_expected(m))}</td></tr>"
-                for m in self._shown
-            )
-            parts.append(f"<table>{head}{''.join(rows)}</table>")
-        return f"<div>{''.join(parts)}</div>"
+            rows = ((_words(m.name), _expected(m), number(m.value)) for m in self._shown)
+            parts.append(page.measured(rows))
+        return "".join(parts)
 
-    def _item(self, finding: Finding) -> str:
-        parts = [
-            f"<b>{html.escape(finding.title)}</b>",
-            html.escape(finding.sentence),
-        ]
-        parts += [self._sentence(self._verb(r), r) for r in finding.remedies[-1:]]
-        return f"<li>{'<br>'.join(parts)}</li>"
+    def _changes(self, head: str, remedy: Remedy) -> str:
+        result = UNTRIED if remedy.trial is None else self._result(remedy.trial, head)
+        return page.changes(remedy.text.split("; "), result)
 
-    def _sentence(self, head: str, remedy: Remedy) -> str:
-        score = "" if remedy.trial is None else f" ({self.metric} {_score(remedy.trial.after)})"
-        return f"<i>{head}</i> {html.escape(remedy.text + score)}"
+    def _row(self, attempt: Attempt) -> tuple[str, str, float, float]:
+        """Changes, score, last loss, seconds."""
+        trial = attempt.trial
+        before = "" if self.broke or not attempt.count else f"{_score(trial.before)} → "
+        return attempt.text, before + _score(trial.after), trial.loss, trial.seconds
+
+    def _ranked(self, attempts: Sequence[Attempt]) -> list[Attempt]:
+        """Attempts and the training as it is, the best first."""
+        own = Trial(self.score, self.score, math.nan, math.nan)
+        none = Attempt(0, "none: the training as it is", own)
+        return sorted([*attempts, none], key=lambda a: -round(a.trial.after, 3))
 
 
 def table(diagnosis: Diagnosis, width: int = WIDTH) -> Iterator[str]:
@@ -273,9 +275,7 @@ def table(diagnosis: Diagnosis, width: int = WIDTH) -> Iterator[str]:
     shown, name = diagnosis.trials[:SHOWN], diagnosis.metric
     head = max(len(name), 6)
     yield f"{'tried':<8}{name:>{head}}  changes"
-    own = Trial(diagnosis.score, diagnosis.score, math.nan, 0.0)
-    none = Attempt(0, "none: the training as it is", own)
-    for attempt in sorted([*shown, none], key=lambda a: -round(a.trial.after, 3)):
+    for attempt in diagnosis._ranked(shown):
         start = f"{'':<8}{_score(attempt.trial.after):>{head}}  "
         yield from _wrapped(attempt.text, width, start, " " * len(start))
     more = len(diagnosis.trials) - len(shown)
@@ -315,10 +315,6 @@ def _wrapped(text: str, width: int, first: str = "", rest: str = "") -> Iterator
 
 def _after(remedy: Remedy) -> float:
     return math.nan if remedy.trial is None else remedy.trial.after
-
-
-def _trials(count: int) -> str:
-    return f"{count} change{'s' * (count > 1)} tried"
 
 
 def _score(value: float) -> str:

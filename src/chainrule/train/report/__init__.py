@@ -1,7 +1,7 @@
 """The report of a run: one HTML page that needs no network and no script.
 
 contents      what it says: `Report`
-page          the frame, and the order of the sections: `render`
+page          the frame, and the order of the sections: `render`, `with_trials`; `page_of` trials
 verdict       the head of the page
 curves        losses, metrics and gradient norms over the training
 confusion     the confusion matrix, and each class
@@ -12,6 +12,6 @@ html, style   pieces of HTML; how the page looks
 """
 
 from .contents import Report
-from .page import render
+from .page import page_of, render, with_trials
 
-__all__ = ["Report", "render"]
+__all__ = ["Report", "page_of", "render", "with_trials"]

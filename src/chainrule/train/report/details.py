@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ...diagnosis.finding import Finding
 from ...diagnosis.wording import capitalised, number, place
 from ..charts.drawing import escape
 from .contents import Report
-from .html import collapsible, definitions, label, value_text
+from .html import code, collapsible, definitions, label, slot, value_text
 
 LEVELS = {"warning": "▲ Warning", "notice": "● Notice", "good": "✓ Good"}
 SHOWN = 8  # numbers by layer or step
@@ -28,7 +28,7 @@ def findings_section(report: Report) -> str:
     if report.findings is None:
         return ""
     ordered = sorted(report.findings, key=lambda f: -f.confidence)
-    asked = "".join(map(_article, ordered)) + _doctor(report)
+    asked = "".join(map(_to_try, ordered)) + _doctor(report)
     return asked or _framed(
         "good", "Nothing found", "<p>Gradients, losses and test show no fault.</p>"
     )
@@ -39,16 +39,29 @@ def _doctor(report: Report) -> str:
     if not report.run or not any(f.level == "warning" for f in report.findings or ()):
         return ""
     command = f"chainrule doctor …/{report.run}"
-    return f"<p><code>{escape(command)}</code> tries remedies and says which of them help.</p>"
+    text = f"<p><code>{escape(command)}</code> tries remedies and says which of them help.</p>"
+    return slot("doctor", text)
 
 
-def _article(finding: Finding) -> str:
+def _to_try(finding: Finding) -> str:
+    remedies = [r.text for r in finding.remedies]
+    return article(finding, [("to try", listed(remedies))] if remedies else [])
+
+
+def listed(texts: Sequence[str]) -> str:
+    """Texts as a list; one alone as it is."""
+    items = [escape(_begun(text)) for text in texts]
+    return "".join(
+        items if len(items) == 1 else ["<ul>", *(f"<li>{i}</li>" for i in items), "</ul>"]
+    )
+
+
+def article(finding: Finding, remedies: Sequence[tuple[str, str]]) -> str:
+    """A finding; remedies are pairs of a name and HTML."""
     shown = [("cause", escape(finding.sentence))]
     if numbers := "; ".join(_numbers(finding.evidence)):
         shown.append(("evidence", numbers))
-    if finding.remedies:
-        remedies = "".join(f"<li>{escape(_begun(r.text))}</li>" for r in finding.remedies)
-        shown.append(("to try", f"<ul>{remedies}</ul>"))
+    shown += remedies
     where = f"<code>{escape(finding.kind)}</code> at {escape(place(finding.place))}"
     return _framed(
         finding.level,
@@ -101,13 +114,13 @@ def model_section(report: Report) -> str:
     why = f"<p>{escape(report.chosen)}</p>" if report.chosen else ""
     size = f"{report.parameters:,} parameters" if report.parameters else "Summary"
     shown = report.model.count("\n") < 25
-    return why + collapsible(size, f"<pre>{escape(report.model)}</pre>", shown)
+    return why + collapsible(size, code(report.model), shown)
 
 
 def recipe_section(report: Report) -> str:
     if not report.recipe.strip():
         return ""
-    return collapsible("Everything needed to repeat the run", f"<pre>{escape(report.recipe)}</pre>")
+    return collapsible("Everything needed to repeat the run", code(report.recipe))
 
 
 def versions_section(report: Report) -> str:

@@ -78,10 +78,13 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]], words: int = 1) -
         return f"<tr>{''.join(k.format(tag) + c + f'</{tag}>' for k, c in marked)}</tr>"
 
     body = "".join(line(row, "td") for row in rows)
-    return (
-        f'<div class="wide"><table><thead>{line(list(map(escape, heads)), "th")}</thead>'
-        f"<tbody>{body}</tbody></table></div>"
-    )
+    head = line(list(map(escape, heads)), "th")
+    return _scrolled(f"<table><thead>{head}</thead><tbody>{body}</tbody></table>")
+
+
+def _scrolled(body: str) -> str:
+    """What may be wider than the page; it can be scrolled with the keyboard."""
+    return f'<div class="wide" tabindex="0">{body}</div>'
 
 
 def class_name(name: object, limit: int = 48) -> str:
@@ -92,13 +95,22 @@ def class_name(name: object, limit: int = 48) -> str:
 def figure(chart: Chart, note: str = "", wide: bool = False) -> str:
     """A chart with a sentence under it."""
     note = f"<figcaption>{note}</figcaption>" if note else ""
-    body = f'<div class="wide">{chart.bare}</div>' if wide else chart.bare
+    body = _scrolled(chart.bare) if wide else chart.bare
     return f"<figure>{body}{note}</figure>"
+
+
+def code(text: str) -> str:
+    return f'<pre tabindex="0">{escape(text)}</pre>'
 
 
 def collapsible(title: str, body: str, shown: bool = False) -> str:
     """A part that opens on a click, and on paper."""
     return f"<details{' open' * shown}><summary>{escape(title)}</summary>{body}</details>"
+
+
+def slot(name: str, text: str = "") -> str:
+    """A part of a page whose text can be replaced later: see `page.with_trials`."""
+    return f"<!--{name}-->{text}<!--/{name}-->"
 
 
 def count_text(value: float) -> str:

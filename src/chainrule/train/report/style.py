@@ -2,6 +2,24 @@
 
 from ..charts.drawing import DARK, LIGHT, RULES
 
+FINDINGS = """dl{margin:0}dd{margin:0}
+article{display:grid;grid-template-columns:7rem 1fr;gap:.4rem 1.5rem;padding:1.1rem 0;
+border-bottom:1px solid var(--rule)}
+article:last-child{border:0}article h3{margin:0 0 .4rem}
+.level{font-size:.82rem;margin:.15rem 0 0;color:var(--c1)}
+.warning .level{color:var(--lost)}.good .level{color:var(--c3)}
+.why>div{display:grid;grid-template-columns:4.5rem 1fr;max-width:42rem;margin-top:.2rem}
+.why dt{padding-top:.2rem}.why dt::first-letter{text-transform:uppercase}
+.why ul{margin:0;padding-left:1.1rem}
+.kind{font-size:.85rem;color:var(--soft);margin:0 0 .5rem}
+.score{color:var(--soft)}"""
+TABLES = """.wide{overflow-x:auto}
+table{overflow-wrap:break-word;border-collapse:collapse;font-size:.85rem}
+th,td{padding:.38rem 0 .38rem var(--gap,2rem);text-align:right;border-bottom:1px solid var(--rule);
+font-weight:400;white-space:nowrap}
+th{color:var(--soft)}.word{text-align:left;white-space:normal;overflow-wrap:break-word}
+th:first-child,td:first-child{padding-left:0}"""
+
 PAGE = f"""
 :root{{{LIGHT}--tint:color-mix(in srgb,var(--c1) 16%,transparent)}}
 @media(prefers-color-scheme:dark){{:root{{{DARK}}}}}
@@ -22,7 +40,6 @@ section{{margin-top:3.2rem;padding-top:1.6rem;border-top:1px solid var(--rule)}}
 font-family:system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}}
 .over,nav,dt,figcaption{{font-size:.82rem;color:var(--soft)}}.over{{margin:0}}
 .verdict{{font-size:1.28rem;line-height:1.45;margin:0 0 2rem}}
-dl{{margin:0}}dd{{margin:0}}
 .numbers{{display:flex;flex-wrap:wrap;gap:1.2rem 3rem}}
 .numbers dd{{font-size:1.65rem;line-height:1.3;white-space:nowrap}}
 .numbers small{{font-size:.9rem;color:var(--soft)}}
@@ -34,24 +51,11 @@ figure{{margin:0;min-width:0}}figcaption{{margin-top:.6rem}}
 gap:2.2rem 3rem;margin-bottom:1.4rem}}
 .roomy{{grid-template-columns:repeat(auto-fit,minmax(min(100%,27rem),1fr));
 --gap:1.2rem;--bar:5rem}}
-.wide{{overflow-x:auto}}
-table{{overflow-wrap:break-word;border-collapse:collapse;font-size:.85rem}}
-th,td{{padding:.38rem 0 .38rem var(--gap,2rem);text-align:right;border-bottom:1px solid var(--rule);
-font-weight:400;white-space:nowrap}}
-th{{color:var(--soft)}}.word{{text-align:left;white-space:normal;overflow-wrap:break-word}}
-th:first-child,td:first-child{{padding-left:0}}
+{TABLES}
 .bar{{display:inline-block;width:var(--bar,7.5rem);padding:0 .3rem;
 background:linear-gradient(to right,var(--tint) calc(var(--v,0)*100%),transparent 0)}}
 .facts{{display:grid;grid-template-columns:repeat(auto-fill,minmax(11rem,1fr));gap:1rem 2rem}}
-article{{display:grid;grid-template-columns:7rem 1fr;gap:.4rem 1.5rem;padding:1.1rem 0;
-border-bottom:1px solid var(--rule)}}
-article:last-child{{border:0}}article h3{{margin:0 0 .4rem}}
-.level{{font-size:.82rem;margin:.15rem 0 0;color:var(--c1)}}
-.warning .level{{color:var(--lost)}}.good .level{{color:var(--c3)}}
-.why>div{{display:grid;grid-template-columns:4.5rem 1fr;max-width:42rem;margin-top:.2rem}}
-.why dt{{padding-top:.2rem}}.why dt::first-letter{{text-transform:uppercase}}
-.why ul{{margin:0;padding-left:1.1rem}}
-.kind{{font-size:.85rem;color:var(--soft);margin:0 0 .5rem}}
+{FINDINGS}
 summary{{font-size:.9rem;cursor:pointer;color:var(--soft)}}details{{margin-top:1rem}}
 pre{{font:.8rem/1.5 ui-monospace,"SF Mono",Menlo,Consolas,"DejaVu Sans Mono",monospace;
 overflow-x:auto;overflow-wrap:normal;margin:1rem 0 0}}

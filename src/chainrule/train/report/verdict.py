@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from ..charts.drawing import escape, rounded
@@ -80,10 +81,14 @@ def head(report: Report) -> str:
         numbers.append(("epochs", f"{len(report.history):,}{best}"))
     if report.seconds:
         numbers.append(("time", duration(report.seconds)))
-    said = verdict(report)
+    over = [part for part in (report.run, report.date) if part]
+    return header(report.title, over, verdict(report), definitions(numbers, "numbers"))
+
+
+def header(title: str, over: Sequence[str], said: str, numbers: str = "") -> str:
+    """The head of a page; what is said, and numbers, are HTML."""
     return (
-        f"<header><p class=over>{' · '.join(class_name(a) for a in (report.run, report.date) if a)}"
-        f"</p><h1><bdi>{escape(report.title)}</bdi></h1>"
-        f"{f'<p class=verdict>{said}</p>' if said else ''}"
-        f"{definitions(numbers, 'numbers')}</header>"
+        f"<header><p class=over>{' · '.join(map(class_name, over))}</p>"
+        f"<h1><bdi>{escape(title)}</bdi></h1>"
+        f"{f'<p class=verdict>{said}</p>' if said else ''}{numbers}</header>"
     )
