@@ -53,6 +53,8 @@ VALID = {
     | st.fixed_dictionaries({"shift": st.integers(0, 9), "flip": st.booleans()}),
     "monitor": st.sampled_from(["valid_loss", "valid_accuracy", "valid_f1"]),
     "patience": st.integers(1, MOST),
+    "guard": st.booleans(),
+    "probes": st.booleans(),
     "seed": st.integers(0, MOST),
 }
 NAMES = [f.name for f in dataclasses.fields(Recipe)]
@@ -117,6 +119,8 @@ WRONG = {
     "schedule": ["linear", 5],
     "clip_norm": ABOVE,
     "carry": [1, 0, "true", "yes", [True]],
+    "guard": [1, 0, "on"],
+    "probes": ["full", 400],
     "label_smoothing": SHARE,
     "class_weight": ["Balanced", "", 1.0, [1.0, 2.0]],
     "monitor": ["loss", "accuracy", "valid_mae", "", 1],

@@ -401,3 +401,17 @@ def test_the_first_line_wraps_at_words_in_a_terminal(csv_file, tmp_path, monkeyp
     lines = re.sub("\x1b\\[[0-9;]*m", "", err).splitlines()
     assert max(map(len, lines[:4])) <= 50
     assert " ".join(line.strip() for line in lines).startswith(whole)
+
+
+def test_guard_and_probes_are_settings(tmp_path, monkeypatch):
+    passed, weights = [], []
+    fit = runs.fit
+    monkeypatch.setattr(runs, "fit", lambda *a, **kw: passed.append(kw) or fit(*a, **kw))
+    for settings in ({}, {"probes": False}, {"guard": False}):
+        folder = tmp_path / str(len(weights))
+        runs.train(Recipe("iris", epochs=1, **settings), folder, progress=False)
+        written, used = vars(Recipe.read(folder / "recipe.toml")), passed[-1]
+        for name in ("guard", "probes"):
+            assert written[name] is used[name] is settings.get(name, True)
+        weights.append((folder / "model.safetensors").read_bytes())
+    assert weights[0] == weights[1], "measuring changes no bit"

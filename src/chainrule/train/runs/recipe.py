@@ -59,6 +59,8 @@ class Recipe:
     augment         images are changed at random: none, light (moved by a few pixels), full, photos
                     (full, and mirrored), or a table of settings of `cr.data.Augment`, `mixup`,
                     `cutmix`
+    guard           steps that would do harm are refused, as by `fit(guard=True)`
+    probes          layers are measured for findings, as by `fit(probes=True)`
     """
 
     source: str = ""
@@ -97,6 +99,8 @@ class Recipe:
     augment: str | dict[str, Any] | None = None
     monitor: str | None = None
     patience: int | None = None
+    guard: bool | None = None
+    probes: bool | None = None
     seed: int | None = None
 
     def __post_init__(self) -> None:
@@ -172,6 +176,8 @@ SECTIONS = {
         "augment",
         "monitor",
         "patience",
+        "guard",
+        "probes",
         "seed",
     ),
 }
@@ -233,7 +239,7 @@ def _checked(name: str, value: Any) -> Any:
         if value in _ONE_OF[name]:
             return value
         needed = f"one of {(' or ' if name == 'decimal' else ', ').join(_ONE_OF[name])}"
-    elif name == "carry":
+    elif name in ("carry", "guard", "probes"):
         if isinstance(value, bool):
             return value
         needed = "one of true, false"

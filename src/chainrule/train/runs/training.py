@@ -126,7 +126,7 @@ def loaded(kind: type[Task], recipe: Recipe) -> Task:
 
 
 def completed(recipe: Recipe, task: Task) -> Recipe:
-    recipe = recipe.completed(task.defaults())
+    recipe = recipe.completed({"guard": True, "probes": True, **task.defaults()})
     rows = len(task.train[1])
     assert recipe.batch_size is not None
     if recipe.batch_size > rows:
@@ -223,6 +223,8 @@ def _train_and_write(
         checkpoint_every=checkpoint_every,
         resume=True,
         progress=progress,
+        guard=recipe.guard is not False,  # recipes of earlier versions do not say
+        probes=recipe.probes is not False,
     )
     assert writer.trainer is not None
     output, metrics = evaluate_task(task, recipe, model, task.test)
