@@ -142,15 +142,7 @@ def _told(held_out: bool) -> Numbers:
 
 def _spreads(f: Facts) -> list[float]:
     """Of each layer, over the widest or narrowest of the usual ones."""
-    out = []
-    for a in f.weights:
-        if a.units is None:
-            continue
-        units, fan_in = a.units.shape
-        usual = [math.sqrt(v) for v in (2 / fan_in, 2 / (fan_in + units), 1 / (3 * fan_in))]
-        spread = float(a.units.std())
-        out.append(max(spread / max(usual), 1.0) if spread > min(usual) else spread / min(usual))
-    return out
+    return [weights.size_of(a.units).beyond for a in f.weights if a.units is not None]
 
 
 def _first_units(f: Facts) -> list[float]:

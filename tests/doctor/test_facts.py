@@ -209,3 +209,57 @@ def test_a_cause_has_no_infinite_score():
         facts = gather(training(model, x, x, lr=rate))
         (cause,) = [f.cause for f in faults_of(facts) if f.kind == "regularisation_too_strong"]
         assert "inf" not in cause
+
+
+# ── first weights ────────────────────────────────────────────────────────────────────────────────
+
+
+def faults_of_weights(model, columns, loss=F.mse_loss):
+    x = RNG.normal(size=(40, columns))
+    y = RNG.normal(size=(40, 1)) if loss is F.mse_loss else RNG.integers(0, 3, 40)
+    return {f.kind: f for f in faults_of(gather(training(model, x, y, loss)))}
+
+
+def filled(layer, value):
+    with cr.no_grad():
+        layer.weight[...] = value
+    return layer
+
+
+@pytest.mark.parametrize("value", [1e-3, 0.2, 1.0, 3.0])
+def test_one_weight_is_small_or_large_by_chance(value):
+    kinds = faults_of_weights(filled(nn.Linear(1, 1), value), 1)
+    assert not kinds.keys() & {"init_too_small", "init_too_large", "init_symmetric"}
+
+
+@pytest.mark.parametrize(("value", "kind"), [(0.001, "init_too_small"), (1.0, "init_too_large")])
+def test_weights_that_are_all_the_same_number_have_a_size(value, kind):
+    """Of 64 inputs and one unit: 1/√(3 · 64) = 0.0722, √(2 / 64) = 0.177."""
+    fault = faults_of_weights(filled(nn.Linear(64, 1), value), 64)[kind]
+    times = value / (0.0722 if value < 0.01 else 0.1768)
+    assert fault.cause.startswith(f"the weights are {times:.2g} times as large as usual")
+
+
+def test_weights_of_0_are_said_to_be_that():
+    fault = faults_of_weights(filled(nn.Linear(4, 1), 0.0), 4)["init_too_small"]
+    assert fault.cause.startswith("all weights of the layer are 0; the outputs")
+
+
+def test_equal_units_that_get_other_gradients_do_not_stay_equal():
+    """Those of a logistic regression, and those before weights that differ."""
+    model = filled(nn.Linear(4, 3), 0.0)
+    assert "init_symmetric" not in faults_of_weights(model, 4, F.cross_entropy)
+    hidden, out = filled(nn.Linear(4, 8), 0.1), nn.Linear(8, 3)
+    fault = faults_of_weights(nn.Sequential(hidden, nn.Tanh(), out), 4, F.cross_entropy)
+    assert not fault["init_symmetric"].certain
+    model = nn.Sequential(hidden, nn.Tanh(), filled(out, 0.1))
+    assert faults_of_weights(model, 4, F.cross_entropy)["init_symmetric"].certain
+
+
+def test_small_weights_that_differ_are_not_equal():
+    model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3))
+    for layer in (model[0], model[2]):
+        filled(layer, 1e-8 * RNG.normal(size=layer.weight.shape).astype(np.float32))
+    kinds = faults_of_weights(model, 4, F.cross_entropy)
+    assert "init_symmetric" not in kinds
+    assert "init_too_small" in kinds

@@ -63,6 +63,14 @@ class Layer:
         """The output as (rows and places, units)."""
         return self.units_last.reshape(-1, self.units_last.shape[-1])
 
+    @property
+    def upstream_by_unit(self) -> Array | None:
+        """∂loss/∂output likewise."""
+        if self.upstream is None:
+            return None
+        last = np.moveaxis(self.upstream, self.features, -1)
+        return last.reshape(-1, last.shape[-1])
+
 
 @dataclass(frozen=True)
 class Observed:

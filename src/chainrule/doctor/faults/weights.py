@@ -5,16 +5,20 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from ...diagnosis.finding import Change
+from ...graph import Array
 from ..facts import Facts
 from ..training import Layer
 from .fault import Changes, Fault
 
-WIDE, NARROW = 1.6, 0.6  # spread of weights over the widest and narrowest of the usual ones
+WIDE, NARROW = 1.6, 0.6  # size of weights over the widest and narrowest of the usual ones
 VERY_WIDE, VERY_NARROW = 4.0, 0.2
+ERRORS = 2.0  # standard errors of a spread that are chance
+EQUAL = 1e-5  # largest difference between units, over the largest number
 VANISHED = 0.01  # gradient of the first weights over that of the last
 LOST = 1e-4  # ∂loss/∂output likewise: small weights make the last weights' gradient small as well
 EXPLODED = 50.0  # ∂loss/∂output of the first layer over that of the last
@@ -144,34 +148,63 @@ def _is_square(a: Layer) -> bool:
 
 def _first_weights(f: Facts, layers: Sequence[Layer]) -> Iterator[Fault]:
     changes = _drawn_again(layers)
-    ratios = []
+    upstreams = [a.upstream for a in layers if a.upstream is not None]
+    largest = max((float(np.abs(g).max()) for g in upstreams), default=0.0)
     for a in layers:
-        w = a.units
-        assert w is not None
-        units, fan_in = w.shape
-        if units > 1 and np.ptp(w, axis=0).max() < 1e-6:
+        equal = a.units is not None and len(a.units) > 1 and _are_equal(a.units.T)
+        upstream = a.upstream_by_unit
+        if equal and upstream is not None and _are_equal(upstream, largest):
             cause = "the units of the layer begin with equal weights, so that they stay equal"
             yield Fault("init_symmetric", a.path, cause, 1.0, changes, True)
             return
-        he, glorot, plain = 2 / fan_in, 2 / (fan_in + units), 1 / (3 * fan_in)  # ±1/√fan_in
-        low, high = (math.sqrt(of((he, glorot, plain))) for of in (min, max))
-        spread = float(w.std())
-        ratios.append(max(spread / high, 1.0) if spread > low else spread / low)
+        if equal and a.units is not None and a.units.any():
+            cause = "the units of the layer begin with equal weights, and differ by their gradients"
+            yield Fault("init_symmetric", a.path, cause, 0.7, changes)
+            return
+    sizes = [size_of(a.units) for a in layers if a.units is not None]
+    beyond = [size.beyond for size in sizes]
     for kind, at, is_far, is_very in (
-        (
-            "init_too_large",
-            int(np.argmax(ratios)),
-            ratios[int(np.argmax(ratios))] > WIDE,
-            max(ratios) > VERY_WIDE,
-        ),
-        ("init_too_small", int(np.argmin(ratios)), min(ratios) < NARROW, min(ratios) < VERY_NARROW),
+        ("init_too_large", int(np.argmax(beyond)), max(beyond) > WIDE, max(beyond) > VERY_WIDE),
+        ("init_too_small", int(np.argmin(beyond)), min(beyond) < NARROW, min(beyond) < VERY_NARROW),
     ):
         if is_far:
-            cause = (
-                f"the weights spread {ratios[at]:.2g} times as far as usual; "
-                f"the outputs of the last layer spread {float(layers[-1].output.std()):.2g}"
-            )
+            times = sizes[at].times
+            said = f"the weights are {times:.2g} times as large as usual"
+            cause = said if times else "all weights of the layer are 0"
+            cause += f"; the outputs of the last layer spread {float(layers[-1].output.std()):.2g}"
             yield Fault(kind, layers[at].path, cause, 0.85 if is_very else 0.5, changes)
+
+
+def _are_equal(by_unit: Array, size: float = 0.0) -> bool:
+    """Whether all units (rows, units) have the same numbers, up to rounding of this size."""
+    return bool(np.ptp(by_unit, axis=1).max() <= EQUAL * max(np.abs(by_unit).max(), size))
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large the first weights of a layer are.
+
+    times    their root mean square over the widest, or narrowest, of the usual ones
+    beyond   the same less what may be chance: that of n weights is off by 1/√(2n), so a layer of a
+             few is small or large by chance
+    """
+
+    times: float
+    beyond: float
+
+
+def size_of(w: Array) -> Size:
+    """Of weights (units, fan_in): 1 for usual ones, which have mean 0."""
+    units, fan_in = w.shape
+    he, glorot, plain = 2 / fan_in, 2 / (fan_in + units), 1 / (3 * fan_in)  # ±1/√fan_in
+    low, high = (math.sqrt(of((he, glorot, plain))) for of in (min, max))
+    size = float(np.sqrt(np.square(w, dtype=np.float64).mean()))
+    error = ERRORS / math.sqrt(2 * w.size)
+    if size > high:
+        return Size(size / high, max(size / high / (1 + error), 1.0))
+    if size < low:
+        return Size(size / low, min(size / low / max(1 - error, 1e-9), 1.0))
+    return Size(1.0, 1.0)
 
 
 def _linear_stack(f: Facts, layers: Sequence[Layer]) -> Iterator[Fault]:
