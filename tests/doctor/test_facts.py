@@ -10,6 +10,8 @@ from chainrule.diagnosis import Change
 from chainrule.doctor.facts import gather
 from chainrule.doctor.faults import faults_of
 from chainrule.doctor.modules import ModuleTraining
+from chainrule.doctor.pytorch.modules import TorchTraining
+from chainrule.doctor.words import in_words
 from chainrule.nn import functional as F  # noqa: N812 - the usual name
 
 RNG = np.random.default_rng(0)
@@ -263,3 +265,34 @@ def test_small_weights_that_differ_are_not_equal():
     kinds = faults_of_weights(model, 4, F.cross_entropy)
     assert "init_symmetric" not in kinds
     assert "init_too_small" in kinds
+
+
+# ── weight decay ─────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("library", [nn, torch.nn])
+@pytest.mark.parametrize(
+    ("decays", "place"),
+    [((0.0, 0.0, 1.0), "4"), ((0.5, 0.5, 0.0), "optimizer"), ((1.0,), "optimizer")],
+)
+def test_weight_decay_that_one_layer_alone_has_is_placed_there(library, decays, place):
+    layers = [library.Linear(*size) for size in ((4, 8), (8, 8), (8, 1))]
+    model = library.Sequential(layers[0], library.Tanh(), layers[1], library.Tanh(), layers[2])
+    groups = [
+        {"params": [*layer.parameters()], "weight_decay": decay}
+        for layer, decay in zip(layers, decays, strict=False)
+    ]
+    if len(decays) == 1:
+        groups[0]["params"] = [*model.parameters()]
+    x, y = (RNG.normal(size=(64, n)).astype(np.float32) for n in (4, 1))
+    if library is nn:
+        t = ModuleTraining(model, F.mse_loss, optim.Adam(groups, 1e-3), (x, y), (x, y), 16, 1)
+    else:
+        adam = torch.optim.Adam(groups, 1e-3)
+        t = TorchTraining(model, torch.nn.MSELoss(), adam, (x, y), (x, y), 16, 1)
+    facts = gather(t)
+    (fault,) = [f for f in faults_of(facts) if f.kind == "regularisation_too_strong"]
+    assert fault.place == place
+    (change,) = fault.changes
+    assert {g["weight_decay"] for g in t.changed([change]).optimizer.param_groups} == {0.0}
+    assert in_words([change], facts) == f"no weight decay (now {max(decays):g})"

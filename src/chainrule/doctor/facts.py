@@ -56,6 +56,23 @@ class Facts:
         """How many numbers the parameters have."""
         return sum(math.prod(p.shape) for _, p in self.training.model.named_parameters())
 
+    @cached_property
+    def decays(self) -> dict[str, float]:
+        """The weight decay of each layer with a matrix of weights that the optimizer has."""
+        decays = {
+            id(p): float(group.get("weight_decay") or 0.0)
+            for group in self.training.optimizer.param_groups
+            for p in group["params"]
+        }
+        named = self.training.model.named_parameters()
+        matrices = ((name, p) for name, p in named if p.ndim >= 2 and id(p) in decays)
+        return {name.rpartition(".")[0]: decays[id(p)] for name, p in matrices}
+
+    @property
+    def decay(self) -> float:
+        """The largest weight decay."""
+        return max(self.decays.values(), default=0.0)
+
     @property
     def learns_nothing(self) -> bool:
         """Whether the training broke down, or is no better than a constant on its own rows."""

@@ -112,12 +112,15 @@ class Training(Protocol):
     """A training before its first step; whatever is done with it, it stays as it is.
 
     model            with its first weights
+    optimizer        before its first step: its groups of parameters are `param_groups`
     optimizer_name   the class of the optimizer
     settings         of its first group of parameters
     """
 
     @property
     def model(self) -> Any: ...
+    @property
+    def optimizer(self) -> Any: ...
     @property
     def data(self) -> Data: ...
     @property

@@ -168,7 +168,7 @@ def _optimizer(changes: Sequence[Change], facts: Facts) -> Iterator[str]:
 
 
 def _decay(changes: Sequence[Change], facts: Facts) -> Iterator[str]:
-    old, new = float(facts.training.settings.get("weight_decay", 0.0)), changes[0].value
+    old, new = facts.decay, changes[0].value
     yield (
         f"weight decay {number(new)} in place of {number(old)}"
         if new

@@ -96,13 +96,14 @@ def _amount(f: Facts) -> Iterator[Fault]:
 
 
 def _regularisation(f: Facts) -> Iterator[Fault]:
-    dropouts = f.start.of_kind("dropout")
-    decay = float(f.training.settings.get("weight_decay", 0.0))
+    dropouts, decay = f.start.of_kind("dropout"), f.decay
+    decayed = [path for path, value in f.decays.items() if value]
     changes = tuple(Change("remove", a.path) for a in dropouts)
     if decay:
         changes = *changes, Change("decay", "optimizer.weight_decay", 0.0)
     if changes and (f.outcome.fit < 0.95 or decay > 1e-3):
-        place = dropouts[0].path if dropouts else "optimizer"
+        alone = len(decayed) == 1 < len(f.decays)
+        place = dropouts[0].path if dropouts else decayed[0] if alone else "optimizer"
         cause = f"the score on rows of the training is {_shown(f, f.outcome.fit)} only"
         yield Fault("regularisation_too_strong", place, cause, 0.4, changes)
 
