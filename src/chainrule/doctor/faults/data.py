@@ -145,7 +145,8 @@ def _renumbered(f: Facts) -> Iterator[Fault]:
         renumbered[half] = _with(_numbers(guesses[~half], y[~half]), guesses[half])
     new = _numbers(guesses, y)
     before, after = (float(np.mean(of == y)) for of in (guesses, renumbered))
-    if len(set(new.values())) == len(new) > 1 and after - before > CLOSED * gap:
+    others = len(set(new.values())) == len(new) > 1 and after > 0.5  # of most rows
+    if others and after - before > CLOSED * gap:
         moved = [f"{b} for {a}" for a, b in new.items() if a != b]
         some = ", ".join(moved[:_LISTED]) + ", …" * (len(moved) > _LISTED)
         cause = (
