@@ -11,6 +11,7 @@ from chainrule.diagnosis import Change
 from chainrule.doctor.code import lines_of
 from chainrule.doctor.facts import gather
 from chainrule.doctor.modules import ModuleTraining
+from chainrule.doctor.words import in_words
 
 DRAW = np.random.default_rng(0)
 
@@ -22,6 +23,24 @@ class Sequences(nn.Module):
 
     def forward(self, x):
         return self.out(self.rnn(x)[0][:, -1])
+
+
+class Contained(nn.Module):
+    """Layers in a list, in dicts, in a tuple, and in these in one another."""
+
+    def __init__(self):
+        self.layers = [nn.Linear(4, 8), nn.Tanh()]
+        self.by_name = {"the first": nn.Linear(8, 8), 2: nn.Sigmoid(), "a": [nn.Linear(8, 8)]}
+        self.pairs = ((nn.Linear(8, 8), nn.Tanh()), (nn.Linear(8, 8), nn.Tanh()))
+        self.out = nn.Linear(8, 2)
+
+    def forward(self, x):
+        a, b = self.by_name["the first"], self.by_name[2]
+        for layer in (*self.layers, a, b, *self.by_name["a"]):
+            x = layer(x)
+        for linear, tanh in self.pairs:
+            x = tanh(linear(x))
+        return self.out(x)
 
 
 def dense():
@@ -40,7 +59,13 @@ def training_of(model, *shape):
 @pytest.fixture(scope="module")
 def facts_of():
     trainings = training_of(dense(), 4), training_of(Sequences(), 5, 3)
-    return {"dense": gather(trainings[0]), "sequences": gather(trainings[1])}
+    contained = gather(training_of(Contained(), 4))
+    return {
+        "dense": gather(trainings[0]),
+        "sequences": gather(trainings[1]),
+        "contained": contained,
+        "one": gather(training_of(nn.Linear(4, 2), 4)),
+    }
 
 
 CASES = {
@@ -52,6 +77,12 @@ CASES = {
     "a residual": ("dense", [("residual", "2", None)]),
     "more outputs": ("dense", [("units", "5", 7)]),
     "a GRU": ("sequences", [("recurrent", "rnn", "gru")]),
+    "in a list": ("contained", [("activation", "layers.1", "relu")]),
+    "in a dict": ("contained", [("activation", "by_name.2", "relu")]),
+    "in a dict, by a name": ("contained", [("insert", "by_name.the first", "batchnorm")]),
+    "in a list in a dict": ("contained", [("residual", "by_name.a.0", None)]),
+    "an attribute": ("contained", [("activation", "out", "tanh")]),
+    "the model itself": ("one", [("activation", "", "tanh")]),
 }
 
 
@@ -60,11 +91,11 @@ def test_lines_build_the_network_of_the_trial(case, facts_of):
     name, changes = CASES[case]
     facts = facts_of[name]
     changes = [Change(*c) for c in changes]
-    model = copy.deepcopy(facts.training.model)
-    code = lines_of(changes, facts)
-    exec("\n".join(code), {"model": model, "nn": nn, "np": np, "cr": cr})
-    assert repr(model) == repr(facts.training.changed(changes).model) != repr(dense())
-    assert code[-1] == "# then make the optimizer"
+    before = facts.training.model
+    scope = {"model": copy.deepcopy(before), "nn": nn, "np": np, "cr": cr, "optim": optim}
+    exec("\n".join(lines_of(changes, facts)), scope)
+    assert repr(scope["model"]) == repr(facts.training.changed(changes).model) != repr(before)
+    assert len(scope["optimizer"].param_groups[0]["params"]) == len(scope["model"].parameters())
 
 
 def test_modules_of_one_container_are_a_loop(facts_of):
@@ -75,11 +106,43 @@ def test_modules_of_one_container_are_a_loop(facts_of):
     )
 
 
+def test_a_tuple_becomes_a_list(facts_of):
+    facts = facts_of["contained"]
+    places = "pairs.0.1", "pairs.1.1"
+    code = lines_of([Change("activation", place, "relu") for place in places], facts)
+    assert code[:3] == (
+        "model.pairs = list(model.pairs)",
+        "model.pairs[0] = list(model.pairs[0])",
+        "model.pairs[1] = list(model.pairs[1])",
+    )
+    model = copy.deepcopy(facts.training.model)
+    exec("\n".join(code), {"model": model, "nn": nn, "optim": optim})
+    assert [type(pair[1]) for pair in model.pairs] == [nn.ReLU, nn.ReLU]
+    assert model(facts.training.data[0]).shape == (30, 2)
+
+
+def test_a_module_that_runs_twice_is_named_once(facts_of):
+    facts = facts_of["dense"]
+    changes = [Change("remove", "4", None)] * 3
+    assert lines_of(changes, facts)[0] == "model[4] = nn.Identity()"
+    assert in_words(changes, facts) == "no dropout in layer 4"
+
+
+def test_an_optimizer_keeps_the_decay_and_has_another_after_it(facts_of):
+    facts = facts_of["dense"]
+    model = copy.deepcopy(facts.training.model)
+    scope = {"model": model, "nn": nn, "optim": optim}
+    changes = [Change("decay", "optimizer.weight_decay", 0.5), Change("remove", "4", None)]
+    exec("\n".join(lines_of(changes, facts)), scope)
+    (group,) = scope["optimizer"].param_groups
+    assert (group["lr"], group["weight_decay"]) == (0.1, 0.5)
+
+
 def test_lines_of_first_weights_and_gates(facts_of):
     model, facts = Sequences(), facts_of["sequences"]
     gates = [Change("recurrent", "rnn", "gru"), Change("memory", "rnn", 60)]
     code = lines_of([*gates, Change("initialisation", "out", "glorot_uniform")], facts)
-    exec("\n".join(code), {"model": model, "nn": nn, "np": np, "cr": cr})
+    exec("\n".join(code), {"model": model, "nn": nn, "np": np, "cr": cr, "optim": optim})
     biases = model.rnn.bias_ih_l0.numpy()
     assert 0 < biases[8:16].min() < biases[8:16].max() < np.log(60)
     kept = 1 / (1 + np.exp(-biases[8:16]))  # of the state, per step: 1/2 to 60/61
@@ -91,7 +154,7 @@ def test_lines_of_first_weights_and_gates(facts_of):
 def test_lines_of_orthogonal_weights(facts_of):
     model, facts = Sequences(), facts_of["sequences"]
     changes = [Change("recurrent", "rnn", "gru"), Change("initialisation", "rnn", "orthogonal")]
-    exec("\n".join(lines_of(changes, facts)), {"model": model, "nn": nn, "cr": cr})
+    exec("\n".join(lines_of(changes, facts)), {"model": model, "nn": nn, "cr": cr, "optim": optim})
     gates = model.rnn.weight_hh_l0.numpy().reshape(3, 8, 8)
     products = gates @ gates.swapaxes(1, 2)
     np.testing.assert_allclose(products, np.tile(np.eye(8), (3, 1, 1)), atol=1e-5)

@@ -30,13 +30,14 @@ Words = Mapping[str, Callable[[Any, Change], Any]]  # what each word of a change
 
 MANY = 50  # columns from which they may be of one kind
 UNLIKE = 10.0  # largest spread of a column over the median, of columns of one kind
-ACTIVATIONS: Mapping[str, Callable[[], Module]] = {
+ACTIVATIONS: Mapping[str, type[Module]] = {
     "linear": nn.Identity,
     "relu": nn.ReLU,
     "tanh": nn.Tanh,
     "sigmoid": nn.Sigmoid,
     "softmax": nn.Softmax,
 }
+OPTIMIZERS: Mapping[str, type[optim.Optimizer]] = {"adam": optim.Adam, "sgd": optim.SGD}
 
 
 def apply(training: T, changes: Sequence[Change], words: Words | None = None) -> T:
@@ -60,11 +61,12 @@ def module_at(model: Any, path: str) -> Any:
         if isinstance(model, (list, tuple)):
             model = model[int(part)]
         else:
-            model = model[_key(model, part)] if isinstance(model, dict) else getattr(model, part)
+            model = model[key_of(model, part)] if isinstance(model, dict) else getattr(model, part)
     return model
 
 
-def _key(modules: dict[Any, Any], name: str) -> Any:
+def key_of(modules: dict[Any, Any], name: str) -> Any:
+    """The key that a part of a path stands for."""
     return next(key for key in modules if str(key) == name)
 
 
@@ -79,7 +81,7 @@ def exchange(t: T, path: str, new: Any) -> T:
     if isinstance(inside, list):
         inside[int(name)] = new
     elif isinstance(inside, dict):
-        inside[_key(inside, name)] = new
+        inside[key_of(inside, name)] = new
     else:
         setattr(inside, name, new)
     return t
@@ -89,14 +91,13 @@ def _activation(t: T, change: Change) -> T:
     """The activation at a path; of a module that is none, one after it."""
     old = module_at(t.model, change.place)
     new = ACTIVATIONS[change.value]()
-    if not isinstance(old, (nn.Identity, Activation)) and not _is_odd(old):
-        new = nn.Sequential(old, new)
-    return exchange(t, change.place, new)
+    return exchange(t, change.place, new if activates(old) else nn.Sequential(old, new))
 
 
-def _is_odd(module: Module) -> bool:
-    """A module of the user's without parameters: what it computes in place of an activation."""
-    return not module.parameters() and not type(module).__module__.startswith("chainrule.")
+def activates(module: Module) -> bool:
+    """Whether another activation replaces it: one, or a module of the user's without parameters."""
+    own = not type(module).__module__.startswith("chainrule.")
+    return isinstance(module, (nn.Identity, Activation)) or (own and not module.parameters())
 
 
 def _units(t: T, change: Change) -> T:
@@ -142,10 +143,10 @@ def _memory(t: T, change: Change) -> T:
     return t
 
 
-_INITS: Mapping[str, Callable[..., Any]] = {
-    "he_uniform": lambda w: init.kaiming_uniform_(w),
-    "he_normal": lambda w: init.kaiming_normal_(w),
-    "glorot_uniform": lambda w: init.xavier_uniform_(w),
+INITIALISATIONS: Mapping[str, Callable[..., Any]] = {
+    "he_uniform": init.kaiming_uniform_,
+    "he_normal": init.kaiming_normal_,
+    "glorot_uniform": init.xavier_uniform_,
 }
 
 
@@ -171,7 +172,7 @@ def _initialisation(t: T, change: Change) -> T:
         if isinstance(module, (nn.RNN, nn.LSTM, nn.GRU)):
             _recurrent_initialisation(module)
             return t
-        _INITS[change.value](module.weight)
+        INITIALISATIONS[change.value](module.weight)
         if getattr(module, "bias", None) is not None:
             init.zeros_(module.bias)
     return t
@@ -203,8 +204,8 @@ def _rate(t: T, change: Change) -> T:
 
 def _optimizer(t: T, change: Change) -> T:
     name, rate = change.value
-    kind = {"adam": optim.Adam, "sgd": optim.SGD}[name]
     names = {id(p): path for path, p in t.model.named_parameters()}
+    kind: Any = OPTIMIZERS[name]
     return replace(t, optimizer=kind(with_decay(t.optimizer, lambda p: (names[id(p)], p)), lr=rate))
 
 
@@ -265,11 +266,16 @@ def _classes(prediction: Tensor, y: Any) -> Any:
     return y.astype("int64") if y.ndim == prediction.ndim - 1 else y.astype(prediction.dtype)
 
 
+def _of_probabilities(p: Tensor, y: Any) -> Tensor:
+    logs = elementwise.log(elementwise.clip(p / p.sum(-1, keepdims=True), 1e-7, 1 - 1e-7))
+    if y.shape == p.shape:
+        return -(y.astype(p.dtype) * logs).sum(-1).mean()
+    return F.nll_loss(logs, y.astype("int64"))
+
+
 LOSSES: Mapping[str, Callable[[Tensor, Any], Tensor]] = {
     "cce_logits": lambda p, y: F.cross_entropy(p, _classes(p, y)),
-    "cce_probs": lambda p, y: F.nll_loss(
-        elementwise.log(elementwise.clip(p / p.sum(-1, keepdims=True), 1e-7, 1 - 1e-7)), y
-    ),
+    "cce_probs": _of_probabilities,
     "bce_probs": lambda p, y: F.binary_cross_entropy(
         elementwise.clip(p, 1e-7, 1 - 1e-7), _hot(p, y)
     ),
@@ -346,7 +352,6 @@ def _epochs(t: T, change: Change) -> T:
 
 CHANGES: Words = {
     "train": _train,
-    "loss": _loss,
     "match": _match,
     "drop": _drop,
     "scale": _scale,
@@ -361,8 +366,9 @@ CHANGES: Words = {
     "remove": _remove,
     "optimizer": _optimizer,
     "rate": _rate,
-    "clip": _clip,
     "decay": _decay,
+    "loss": _loss,
+    "clip": _clip,
     "shuffle": _shuffle,
     "batch": _batch,
     "epochs": _epochs,

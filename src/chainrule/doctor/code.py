@@ -1,45 +1,38 @@
 """Changes of a training of this library's modules as lines of Python: how a user makes them.
 
-The lines speak of `model`, of the rows `x, y` that are trained on, and of arguments of `fit`.
+The lines speak of `model`, of the rows `x, y` that are trained on, and of arguments of `fit`:
+`optimizer = …` is made, `epochs=40` is passed.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
 from ..diagnosis.finding import Change
 from ..diagnosis.wording import number
-from .changes import alike, module_at
+from ..graph import Array
+from .changes import (
+    ACTIVATIONS,
+    CHANGES,
+    INITIALISATIONS,
+    OPTIMIZERS,
+    activates,
+    alike,
+    key_of,
+    module_at,
+)
 from .facts import Facts
 
-ACTIVATIONS = {
-    "linear": "nn.Identity()",
-    "relu": "nn.ReLU()",
-    "tanh": "nn.Tanh()",
-    "sigmoid": "nn.Sigmoid()",
-    "softmax": "nn.Softmax()",
-}
-INITIALISATIONS = {
-    "he_uniform": "kaiming_uniform_",
-    "he_normal": "kaiming_normal_",
-    "glorot_uniform": "xavier_uniform_",
-}
 LOSSES = {
-    "cce_logits": "cross_entropy",
-    "bce_logits": "bce_with_logits",
-    "bce_probs": "bce",
-    "mse": "mse",
+    "cce_logits": '"cross_entropy"',
+    "cce_probs": "lambda p, y: nn.functional.nll_loss(cr.log(cr.clip(p, 1e-7, 1)), y)",
+    "cce_probs of each class": "lambda p, y: -(y * cr.log(cr.clip(p, 1e-7, 1))).sum(-1).mean()",
+    "bce_logits": '"bce_with_logits"',
+    "bce_probs": '"bce"',
+    "mse": '"mse"',
 }
-OPTIMIZERS = {"adam": "Adam", "sgd": "SGD"}
-ORDER = (  # in which lines do not undo each other
-    *("train", "match", "drop", "scale"),
-    *("recurrent", "units", "initialisation", "memory", "insert", "residual"),
-    *("activation", "output_activation", "remove", "optimizer", "rate"),
-    *("loss", "decay", "clip", "shuffle", "batch", "epochs"),
-)
 
 ORTHOGONAL = """\
 with cr.no_grad():
@@ -64,57 +57,92 @@ def lines_of(changes: Sequence[Change], facts: Facts) -> tuple[str, ...]:
     facts   of the training before these changes
     """
     out: list[str] = []
-    ordered = sorted((c for c in changes if c.what in ORDER), key=lambda c: ORDER.index(c.what))
-    exchanges = any(c.what in EXCHANGES for c in ordered)
+    changes = [c for c in changes if not _is_nothing(c, facts)]
+    kinds, order = {c.what for c in changes}, list(CHANGES)  # in which none undoes another
+    if kinds & EXCHANGES and not kinds & {"rate", "optimizer"}:
+        rate = float(facts.training.settings["lr"])
+        changes = [*changes, Change("rate", "optimizer.lr", rate)]
+    ordered = sorted(dict.fromkeys(changes), key=lambda c: order.index(c.what))
     for _, group in groupby(ordered, lambda c: (c.what, str(c.value))):
         several = list(group)
         out += _LINES[several[0].what](several, facts)
-    if exchanges and not any(c.what in ("rate", "optimizer") for c in ordered):
-        out.append("# then make the optimizer")
     return tuple(out)
 
 
-def module(path: str) -> str:
-    """The expression of a module by its path: "5" is model[5], "layers.3" model.layers[3]."""
-    return "model" + re.sub(r"\.?([^.]+)", lambda m: _part(m[1]), path)
+def _is_nothing(change: Change, facts: Facts) -> bool:
+    """Whether it is no activation after a layer of weights."""
+    return (change.what, change.value) == ("output_activation", "linear") and not activates(
+        module_at(facts.training.model, change.place)
+    )
 
 
-def _part(name: str) -> str:
-    return f"[{name}]" if name.isdigit() else f".{name}"
+def module(model: Any, path: str) -> tuple[str, str]:
+    """The expression of a module by its path, and its key in a container: "" if it is in none.
+
+    "5" is model[5], "heads.first" model.heads["first"] of a dict; the key is "5" or '"first"'.
+    """
+    text, key = "model", ""
+    for part in filter(None, path.split(".")):
+        key = part if part.isdigit() else ""
+        if isinstance(model, dict):
+            key = f'"{part}"' if part in model else repr(key_of(model, part))
+        text += f"[{key}]" if key else f".{part}"
+        model = module_at(model, part)
+    return text, key
 
 
-def _each(changes: Sequence[Change], line: Callable[[str, Change], str]) -> Iterator[str]:
-    """The lines of each module; equal ones of modules in one container as a loop."""
+Line = Callable[[str, Change], str]  # of the expression of a module
 
-    def of_number(c: Change) -> str:
-        head, _, last = c.place.rpartition(".")
-        return line(module(head) + "[k]" if last.isdigit() else module(c.place), c)
 
-    for text, group in groupby(changes, of_number):
+def _each(
+    changes: Sequence[Change], facts: Facts, line: Line, exchange: bool = False
+) -> Iterator[str]:
+    """The lines of each module; equal ones of modules in one container as a loop.
+
+    exchange   whether they put another module there: a tuple becomes a list before
+    """
+    model = facts.training.model
+    if exchange:
+        yield from dict.fromkeys(t for c in changes for t in _lists(model, c.place))
+
+    def in_loop(c: Change) -> str:
+        text, key = module(model, c.place)
+        return line(text.removesuffix(f"[{key}]") + "[k]" if key else text, c)
+
+    for text, group in groupby(changes, in_loop):
         several = list(group)
         if len(several) == 1:
-            yield from line(module(several[0].place), several[0]).split("\n")
+            yield from line(module(model, several[0].place)[0], several[0]).split("\n")
             continue
-        yield f"for k in ({', '.join(c.place.rpartition('.')[2] for c in several)}):"
+        yield f"for k in ({', '.join(module(model, c.place)[1] for c in several)}):"
         yield from (f"    {part}" for part in text.split("\n"))
+
+
+def _lists(model: Any, path: str) -> Iterator[str]:
+    """The lines that make lists of the tuples that a module is in, the innermost last."""
+    parts = path.split(".")
+    for k in range(1, len(parts)):
+        head = ".".join(parts[:k])
+        if isinstance(module_at(model, head), tuple):
+            expression = module(model, head)[0]
+            yield f"{expression} = list({expression})"
 
 
 # ── the network ──────────────────────────────────────────────────────────────────────────────────
 
 
 def _activation(changes: Sequence[Change], facts: Facts) -> Iterator[str]:
-    kinds = {layer.path: layer.kind for layer in facts.start.layers}
-    new = ACTIVATIONS[changes[0].value]
+    new = f"nn.{ACTIVATIONS[changes[0].value].__name__}()"
 
     def line(m: str, c: Change) -> str:
-        instead = new == ACTIVATIONS["linear"] or kinds.get(c.place) in ("activation", "custom")
+        instead = activates(module_at(facts.training.model, c.place))
         return f"{m} = {new}" if instead else f"{m} = nn.Sequential({m}, {new})"
 
-    yield from _each(changes, line)
+    yield from _each(changes, facts, line, True)
 
 
-def _removal(changes: Sequence[Change], _: Facts) -> Iterator[str]:
-    yield from _each(changes, lambda m, _: f"{m} = nn.Identity()")
+def _removal(changes: Sequence[Change], facts: Facts) -> Iterator[str]:
+    yield from _each(changes, facts, lambda m, _: f"{m} = nn.Identity()", True)
 
 
 def _insertion(changes: Sequence[Change], facts: Facts) -> Iterator[str]:
@@ -124,15 +152,18 @@ def _insertion(changes: Sequence[Change], facts: Facts) -> Iterator[str]:
         size = old.weight.shape[-1 if convolution else 0]
         return f"{m} = nn.Sequential({m}, nn.BatchNorm{1 + convolution}d({size}))"
 
-    yield from _each(changes, line)
+    yield from _each(changes, facts, line, True)
 
 
-def _training(changes: Sequence[Change], _: Facts) -> Iterator[str]:
-    yield from _each(changes, lambda m, _: f"{m}.unfreeze()")
+def _training(changes: Sequence[Change], facts: Facts) -> Iterator[str]:
+    yield from _each(changes, facts, lambda m, _: f"{m}.unfreeze()")
 
 
-def _residual(changes: Sequence[Change], _: Facts) -> Iterator[str]:
-    yield from _each(changes, lambda m, _: f"{m} = nn.Residual({m})  # its last weights 0 at first")
+def _residual(changes: Sequence[Change], facts: Facts) -> Iterator[str]:
+    def line(m: str, _: Change) -> str:
+        return f"{m} = nn.Residual({m})  # its last weights 0 at first"
+
+    yield from _each(changes, facts, line, True)
 
 
 def _recurrent(changes: Sequence[Change], facts: Facts) -> Iterator[str]:
@@ -142,14 +173,16 @@ def _recurrent(changes: Sequence[Change], facts: Facts) -> Iterator[str]:
         more += ", bidirectional=True" if old.bidirectional else ""
         return f"{m} = nn.GRU({old.input_size}, {old.hidden_size}{more})"
 
-    yield from _each(changes, line)
+    yield from _each(changes, facts, line, True)
 
 
 def _units(changes: Sequence[Change], facts: Facts) -> Iterator[str]:
-    for c in changes:
+    def line(m: str, c: Change) -> str:
         old: Any = module_at(facts.training.model, c.place)
         bias = ", bias=False" if old.bias is None else ""
-        yield f"{module(c.place)} = nn.Linear({old.weight.shape[1]}, {c.value}{bias})"
+        return f"{m} = nn.Linear({old.weight.shape[1]}, {c.value}{bias})"
+
+    yield from _each(changes, facts, line, True)
 
 
 def _memory(changes: Sequence[Change], facts: Facts) -> Iterator[str]:
@@ -169,7 +202,7 @@ def _memory(changes: Sequence[Change], facts: Facts) -> Iterator[str]:
                 lines.append(f"    {m}.{name}[:{n}] = -logs")
         return "\n".join(lines)
 
-    yield from _each(changes, line)
+    yield from _each(changes, facts, line)
 
 
 def _initialisation(changes: Sequence[Change], facts: Facts) -> Iterator[str]:
@@ -177,12 +210,12 @@ def _initialisation(changes: Sequence[Change], facts: Facts) -> Iterator[str]:
         old: Any = module_at(facts.training.model, c.place)
         if c.value == "orthogonal":
             return ORTHOGONAL.format(m)
-        lines = [f"nn.init.{INITIALISATIONS[c.value]}({m}.weight)"]
+        lines = [f"nn.init.{INITIALISATIONS[c.value].__name__}({m}.weight)"]
         if getattr(old, "bias", None) is not None:
             lines.append(f"nn.init.zeros_({m}.bias)")
         return "\n".join(lines)
 
-    yield from _each(changes, line)
+    yield from _each(changes, facts, line)
 
 
 # ── data, loss, optimizer, arguments of fit ──────────────────────────────────────────────────────
@@ -216,19 +249,50 @@ def _argument(name: str) -> Callable[[Sequence[Change], Facts], Iterator[str]]:
     return line
 
 
-def _loss(changes: Sequence[Change], _: Facts) -> Iterator[str]:
-    if changes[0].value in LOSSES:
-        yield f'loss="{LOSSES[changes[0].value]}"'
+def _loss(changes: Sequence[Change], facts: Facts) -> Iterator[str]:
+    loss, y, outputs = changes[0].value, facts.training.data[1], facts.start.output.shape
+    targets = _targets(loss, y, outputs)
+    if targets:
+        yield f"y = {targets}  # of held-out rows too"
+    each = loss == "cce_probs" and y.shape[1:] == outputs[1:]
+    yield f"loss={LOSSES[loss + ' of each class' * each]}"
 
 
-def _optimizer(changes: Sequence[Change], _: Facts) -> Iterator[str]:
+def _targets(loss: str, y: Array, outputs: tuple[int, ...]) -> str:
+    """The expression of targets that a loss takes, as in `changes`; "" if y are that already."""
+    numbers = y.dtype.kind == "f"
+    of_classes = loss in ("cce_logits", "cce_probs")
+    if of_classes and y.ndim == len(outputs) - 1:
+        return 'y.astype("int64")' if numbers else ""
+    if of_classes or y.shape[1:] == outputs[1:]:
+        return "" if numbers else 'y.astype("float32")'
+    if outputs[-1] == 1 or len(outputs) == 1:
+        return f'y.reshape{(-1, *outputs[1:])}.astype("float32")'
+    classes = "y" if y.ndim < len(outputs) else "y[..., 0]"
+    return f'np.eye({outputs[-1]}, dtype="float32")[{classes}{".astype(int)" * numbers}]'
+
+
+def _optimizer(changes: Sequence[Change], facts: Facts) -> Iterator[str]:
     name, rate = changes[0].value
-    yield f"optimizer = optim.{OPTIMIZERS[name]}(model.parameters(), lr={number(rate)})"
+    decay = float(facts.training.settings.get("weight_decay", 0.0))
+    more = f", weight_decay={number(decay)}" if decay else ""
+    kind = OPTIMIZERS[name].__name__
+    yield f"optimizer = optim.{kind}(model.parameters(), lr={number(rate)}{more})"
 
 
 def _rate(changes: Sequence[Change], facts: Facts) -> Iterator[str]:
     name, rate = facts.training.optimizer_name, number(changes[0].value)
     yield f"optimizer = optim.{name}(model.parameters(), lr={rate})  # and its other settings"
+
+
+def _decay(changes: Sequence[Change], _: Facts) -> Iterator[str]:
+    yield "for group in optimizer.param_groups:"
+    yield f'    group["weight_decay"] = {number(changes[0].value)}'
+
+
+def _shuffle(_: Sequence[Change], facts: Facts) -> Iterator[str]:
+    yield "train = x, y  # arrays, which fit shuffles in each epoch"
+    yield f"batch_size={facts.training.batch}"
 
 
 _LINES: Mapping[str, Callable[[Sequence[Change], Facts], Iterator[str]]] = {
@@ -248,9 +312,9 @@ _LINES: Mapping[str, Callable[[Sequence[Change], Facts], Iterator[str]]] = {
     "loss": _loss,
     "optimizer": _optimizer,
     "rate": _rate,
-    "decay": _argument("weight_decay"),
+    "decay": _decay,
     "clip": _argument("clip_norm"),
-    "shuffle": _argument("shuffle"),
+    "shuffle": _shuffle,
     "batch": _argument("batch_size"),
     "epochs": _argument("epochs"),
 }

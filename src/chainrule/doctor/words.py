@@ -7,6 +7,7 @@ from itertools import groupby
 
 from ..diagnosis.finding import Change
 from ..diagnosis.wording import number, place
+from .changes import OPTIMIZERS
 from .facts import Facts
 
 ACTIVATIONS = {"relu": "ReLU", "linear": "no activation"}  # others are written as they are
@@ -19,7 +20,6 @@ LOSSES = {
     "mse": "mean squared error",
 }
 FEW = 4  # modules that are listed
-OPTIMIZERS = {"adam": "Adam", "sgd": "SGD"}
 READ = {
     "cross_entropy": "cross-entropy",
     "binary_cross_entropy": "binary cross-entropy",
@@ -34,7 +34,7 @@ def in_words(changes: Sequence[Change], facts: Facts) -> str:
     facts   of the training before these changes
     """
     clauses: list[str] = []
-    for _, alike in groupby(changes, _likeness):
+    for _, alike in groupby(dict.fromkeys(changes), _likeness):
         several = list(alike)
         clauses += _WORDS.get(several[0].what, _as_it_is)(several, facts)
     return "; ".join(clauses) or "no change"
@@ -160,7 +160,7 @@ def _rate_now(facts: Facts) -> float:
 
 def _optimizer(changes: Sequence[Change], facts: Facts) -> Iterator[str]:
     name, rate = changes[0].value
-    new, old, now = OPTIMIZERS.get(name, name), facts.training.optimizer_name, _rate_now(facts)
+    new, old, now = OPTIMIZERS[name].__name__, facts.training.optimizer_name, _rate_now(facts)
     text = f"{new} with its usual settings" if new == old else f"{new} in place of {old}"
     if rate != now:
         text += f", learning rate {number(rate)} in place of {number(now)}"

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from ...diagnosis.finding import Change
-from ..changes import Words, exchange, module_at, seed_of, with_decay
+from ..changes import OPTIMIZERS, Words, exchange, module_at, seed_of, with_decay
 from ..setup import Setup
 from ..structure import gate_biases, memory_bias
 from .layers import CONVOLUTIONS, is_of_torch, kind_of
@@ -199,7 +199,7 @@ def _recurrent_initialisation(module: Any) -> None:
 
 def _optimizer(t: Any, change: Change) -> Any:
     name, rate = change.value
-    kind = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[name]
+    kind = getattr(torch.optim, OPTIMIZERS[name].__name__)  # of the same name
     for module in t.model.modules():
         if getattr(module, "sparse", False) is True:  # an embedding: few optimizers can do that
             module.sparse = False
