@@ -25,7 +25,16 @@ from typer.core import TyperCommand
 
 from .. import __version__
 from ..errors import ArgumentError, ChainruleError, printable
-from . import bench, check, doctor, evaluate, explain, info, plain, predict, train
+
+_INTERRUPTED = (
+    "[interrupted] got Ctrl-C before there was a result; expected more time, nothing was written; "
+    "run the command again"
+)
+try:
+    from . import bench, check, doctor, evaluate, explain, info, plain, predict, train
+except KeyboardInterrupt:  # they take half a second to load
+    print(f"chainrule: {_INTERRUPTED}", file=sys.stderr)
+    sys.exit(130)
 
 app = typer.Typer(
     name="chainrule",
@@ -64,12 +73,6 @@ for _name, _function in (
     ("info", info.info),
 ):
     app.command(_name, cls=_Command)(_function)
-
-
-_INTERRUPTED = (
-    "[interrupted] got Ctrl-C before there was a result; expected more time, nothing was written; "
-    "run the command again"
-)
 
 
 def _version(wanted: bool) -> None:
