@@ -5,9 +5,9 @@
 Trainings are those of the suite (`benchmarks/seeded`). A healthy one runs with its loss by name, as
 a function (of which the loss of a guess is unknown), and for 1, 2 and 5 epochs with the default
 optimizer. A finding that `fit` shows as a warning while it runs is marked by a "!", one that it
-warns of at the end by "!!": in a healthy training, short or not, both are false alarms. SEEN are
-the kinds that a history can show. WORDs choose rows: those that contain one of them, as in
-`lr_too_high` or `cnn`.
+warns of at the end by "!!": in a healthy training, short or not, both are false alarms. A healthy
+one that does not reach its floor is shown as "failed", and does not count. SEEN are the kinds that
+a history can show. WORDs choose rows: those that contain one of them, as in `lr_too_high` or `cnn`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from chainrule.data import DataLoader
 from chainrule.diagnosis import Finding
 from chainrule.diagnosis.history import is_worth_a_warning
 from chainrule.doctor.modules import ModuleTraining
+from chainrule.doctor.score import score_for
 from chainrule.errors import ChainruleError
 from chainrule.train import fit
 from seeded.faults import build
@@ -51,6 +52,7 @@ class Row:
 
     found   kind and place of each finding, the kind with its marks
     right   whether one of the first findings is of the fault's kind, or of one that says the same
+    failed  it should be healthy, and is not
     """
 
     kind: str
@@ -59,6 +61,7 @@ class Row:
     loss: float
     found: tuple[tuple[str, str], ...]
     right: bool
+    failed: bool = False
 
     def marked(self, mark: str) -> bool:
         """Whether a finding has this mark."""
@@ -66,7 +69,7 @@ class Row:
 
     def __str__(self) -> str:
         alarm = self.kind in WELL and self.marked("!")
-        mark = "false alarm" if alarm else "✓" if self.right else ""
+        mark = "failed" if self.failed else "false alarm" if alarm else "✓" if self.right else ""
         found = ", ".join(f"{kind} ({place})" for kind, place in self.found)
         return (
             f"{self.kind:26}{self.healthy:24}{self.seed:2} {self.loss:9.3g} {mark:12}"
@@ -87,7 +90,14 @@ def row(job: Job) -> Row:
     )
     kinds = () if seeded is None else (seeded.kind, *seeded.also)
     found, right, least = _found(t, loss, seed, kinds)
-    return Row(kind, name, seed, least, found, right)
+    failed = kind in ("healthy", "function") and _score(t) < HEALTHY[name].floor
+    return Row(kind, name, seed, least, found, right, failed)
+
+
+def _score(t: ModuleTraining) -> float:
+    """On the held-out rows."""
+    x, y = t.valid
+    return score_for(t.data[1], y, logits=True)(t.outputs(t.model, x), y)
 
 
 def _found(
@@ -114,7 +124,7 @@ def summary(rows: list[Row]) -> dict[str, str]:
     """Counts of rows, and shares of them in percent."""
     out = {}
     faulty = [r for r in rows if r.kind not in WELL]
-    parts = {kind: [r for r in rows if r.kind == kind] for kind in WELL}
+    parts = {kind: [r for r in rows if r.kind == kind and not r.failed] for kind in WELL}
     parts["faults that are seen"] = [r for r in faulty if r.kind in SEEN]
     parts["other faults"] = [r for r in faulty if r.kind not in SEEN]
     for name, part in parts.items():
@@ -125,8 +135,9 @@ def summary(rows: list[Row]) -> dict[str, str]:
             "of the right kind": sum(r.right for r in part),
         }
         for what, count in counts.items():
-            share = 100 * count / max(len(part), 1)
-            out[f"{name}, {what}"] = f"{count} of {len(part)} ({share:.1f} %)"
+            if part:
+                share = 100 * count / len(part)
+                out[f"{name}, {what}"] = f"{count} of {len(part)} ({share:.1f} %)"
     return out
 
 

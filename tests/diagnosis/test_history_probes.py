@@ -228,6 +228,15 @@ def test_a_first_loss_far_above_a_guess_is_no_low_rate():
     assert large.remedies[0].text == "standardise the inputs and targets"
 
 
+def test_a_first_loss_of_rare_classes_is_far_above_a_guess_though_outputs_are_small():
+    x, _ = blobs()
+    rare = (np.arange(len(x)) % 30 == 0).astype(np.int64)  # a guess has 0.15, a fair coin 0.69
+    for times, kind in ((1.0, "lr_too_low"), (60.0, "init_too_large")):
+        model = spoiled(lambda n, p, f=times: f * p if "weight" in n else None, network())
+        slow = optim.Adam(model.named_parameters(), lr=1e-6)
+        assert fitted(model, (x, rare), epochs=4, optimizer=slow).findings[0].kind == kind
+
+
 @pytest.mark.parametrize(
     ("first", "expected"),
     [
@@ -249,6 +258,23 @@ def test_raw_inputs_and_targets_come_before_the_rate(first, expected):
         learned = history(CASES[name][0], share=0.6)
         learned.first = first
         assert findings_of_history(learned) == []
+
+
+def test_raw_inputs_that_the_first_loss_hides_come_before_states_that_forget():
+    for layers, steps, expected in (
+        (["rnn LSTM", "head Linear"], 400, [("inputs_not_scaled", "warning")]),
+        (
+            ["rnn LSTM", "head Linear"],
+            80,
+            [("inputs_not_scaled", "notice"), ("too_few_epochs", "notice")],
+        ),
+        (["norm LayerNorm", "rnn LSTM", "head Linear"], 400, [("vanishing_gradient", "warning")]),
+    ):
+        made = history(CASES["vanishing over time"][0], steps=steps)
+        made.first = {"loss": 1.2, "inputs": 900.0}
+        made.gradients = GradientFlow(layers, [0], [[1.0] * len(layers)])
+        found = [(f.kind, f.level) for f in findings_of_history(made)]
+        assert [f for f in found if f[0] != "underfitting"] == expected
 
 
 def test_weights_of_0_are_no_fault_of_the_rate():

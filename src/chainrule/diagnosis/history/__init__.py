@@ -35,7 +35,11 @@ SURE = 0.95  # a confidence
 MEASURED = 12  # steps, at least
 
 SAID = "untrained_parameters"  # in the first steps
-UNSEEN = {"steps_refused", "vanishing_gradient", "dead_relu", "dying_units", "saturated_activation"}
+OF_RAW_INPUTS = {"saturated_activation", "vanishing_gradient", "no_gradient"}
+UNSEEN = {
+    *("steps_refused", "inputs_not_scaled", "vanishing_gradient", "dead_relu", "dying_units"),
+    "saturated_activation",
+}
 
 
 def findings_of_run(
@@ -81,6 +85,8 @@ def findings_of_history(history: TrainingHistory) -> list[Finding]:
     collected = _once([*collected, *loss_findings(history)])
     if scales:
         collected = [f for f in collected if f.place != "optimizer.lr"]
+    if any(f.kind == "inputs_not_scaled" for f in scales):
+        collected = [f for f in collected if f.kind not in OF_RAW_INPUTS]
     if any(f.level == "warning" for f in collected):  # more of the same would not help
         collected = [f for f in collected if f.place != "epochs"]
     return sorted(collected, key=lambda finding: -finding.confidence)

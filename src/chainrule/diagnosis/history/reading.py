@@ -119,6 +119,13 @@ def if_known(history: TrainingHistory, confidence: float, steps: int = 0) -> flo
     return confidence if known or confidence < LIKELY else NOTICE
 
 
+def first_output(values: Values) -> float:
+    """The root mean square of the output before the first step; NaN if it is unknown."""
+    means, spreads = values.get("mean", {}), values.get("spread", {})
+    last = next(reversed([*spreads]), None)
+    return math.nan if last is None else math.hypot(means[last][0], spreads[last][0])
+
+
 def early(values: Sequence[float]) -> float:
     """The median of the first measured steps, without the very first ones; NaN without any."""
     return _median(values[2:10])

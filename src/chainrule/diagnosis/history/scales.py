@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from ..finding import LIKELY, Finding
 from ..wording import number
-from .reading import FAR, TrainingHistory, advice, harm
+from .reading import FAR, SOON, TrainingHistory, advice, harm, if_known
 
 LARGE = 10.0  # root mean square of a batch: standardised data has 1
 
@@ -15,8 +15,9 @@ LARGE = 10.0  # root mean square of a batch: standardised data has 1
 def scale_findings(history: TrainingHistory) -> Iterator[Finding]:
     """Raw inputs or targets, of a training that has learned little.
 
-    Both make the first loss that of a far too large output, or far too small a one, and the weights
-    go a long way to make up for it: the rate is blamed only without them.
+    Raw inputs show in the first loss, unless a normalization makes up for them, or units at the
+    ends of their range hide them. They make the first output far too large, raw targets far too
+    small, and the weights go a long way to make up for it: the rate is blamed only without them.
     """
     sure, first, guess = harm(history), history.first, history.guess
     if not sure or not first or guess is None:
@@ -28,16 +29,21 @@ def scale_findings(history: TrainingHistory) -> Iterator[Finding]:
         if far
         else ""
     )
+    layers = history.gradients.layers
+    plain = bool(layers) and not any("Norm" in layer.rpartition(" ")[2] for layer in layers)
+    hidden = if_known(history, sure, SOON)
     for name, kind in (("targets", "targets_not_scaled"), ("inputs", "inputs_not_scaled")):
         size = first.get(name, 0.0)
-        if size > LARGE and (far or name == "targets"):
+        shown = far or name == "targets"
+        if size > LARGE and (shown or plain):
             yield Finding(
                 kind,
                 f"data.{name}",
                 f"the root mean square of the {name} is {number(size)} in the first "
                 f"batch{compared}",
                 {"size": size, "guess": guess[0], **({"loss": loss} if far else {})},
-                0.95 if sure > LIKELY else sure,  # what else is found follows from it
+                # what else is found follows from it
+                hidden if not shown else 0.95 if sure > LIKELY else sure,
                 advice("standardise the inputs and targets (mean 0, standard deviation 1)")
                 if name == "targets"
                 else advice(

@@ -16,6 +16,7 @@ from .reading import (
     Values,
     advice,
     finite,
+    first_output,
     if_known,
     late,
     steps_of,
@@ -24,6 +25,7 @@ from .reading import (
 GREW = 15.0  # norm of a layer's weights over that at first
 TINY = 0.1  # of the largest norm at first: a layer of less begins near 0, and has to grow
 WAY = 0.25  # of the weights' norm: the length of all steps together
+SMALL = 1.0  # root mean square of the first outputs: no weights are too large
 UNBALANCED = 100.0  # the largest of the layers' update ratios over the smallest
 
 
@@ -42,7 +44,8 @@ def update_findings(
     if ratios and not explained:
         unbalanced = [*_balance(ratios, harm)]
         sure = if_known(history, harm)
-        yield from unbalanced or (_way(history, ratios, sure) if history.stopped else ())
+        small = first_output(values) < SMALL
+        yield from unbalanced or (_way(history, ratios, sure, small) if history.stopped else ())
 
 
 def growth_findings(values: Values, harm: float) -> Iterator[Finding]:
@@ -90,8 +93,13 @@ def _balance(ratios: dict[str, Array], harm: float) -> Iterator[Finding]:
         )
 
 
-def _way(history: TrainingHistory, ratios: dict[str, Array], harm: float) -> Iterator[Finding]:
-    """All steps together have hardly changed the weights, nor would SOON of them."""
+def _way(
+    history: TrainingHistory, ratios: dict[str, Array], harm: float, small: bool
+) -> Iterator[Finding]:
+    """All steps together have hardly changed the weights, nor would SOON of them.
+
+    small   the first outputs were: of rare classes their loss is far above that of a guess too
+    """
     steps = steps_of(history)
     step = float(np.median([np.nanmean(values) for values in ratios.values()]))
     way = step * steps
@@ -100,7 +108,7 @@ def _way(history: TrainingHistory, ratios: dict[str, Array], harm: float) -> Ite
     cause = f"all {steps} steps together are {number(way)} times as long as the weights are large"
     evidence = {"way": way, "steps": steps}
     first = finite(history, "loss")[0]
-    if history.guess is not None and first > FAR * history.guess[0] > 0:
+    if history.guess is not None and first > FAR * history.guess[0] > 0 and not small:
         yield Finding(
             "init_too_large",
             "",
