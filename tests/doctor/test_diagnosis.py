@@ -234,3 +234,11 @@ def test_scores_of_other_first_weights_are_said_to_be_that():
     assert "With its own it gets 0.500." in " ".join(str(diagnosis).split())
     assert said in diagnosis._repr_html_()
     assert diagnosis.to_dict()["own"] == 0.5
+
+
+def test_findings_on_a_page_are_numbered_as_in_the_text():
+    """Their confidence is a share of the gain, and no level."""
+    slight = dataclasses.replace(RATE, confidence=0.3)
+    html = Diagnosis((RAW, slight), "accuracy", 0.25, 80, TRIALS).html()
+    assert html.index("▲ Finding 1") < html.index("Raw inputs") < html.index("▲ Finding 2")
+    assert "Notice" not in html

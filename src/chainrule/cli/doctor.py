@@ -159,7 +159,8 @@ def _diagnosed(training: Any, seconds: float) -> tuple[Diagnosis, Facts]:
         return diagnosed(training, seconds)
     from rich.console import Console  # slow to import
 
-    with Console(stderr=True).status("training once, then trying changes"):
+    text = f"training once, then trying changes: {seconds:g} s of processor time"
+    with Console(stderr=True).status(text):
         return diagnosed(training, seconds)
 
 

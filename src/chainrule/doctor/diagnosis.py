@@ -240,9 +240,10 @@ class Diagnosis:
         """
         others = "" if self.own is None else OTHERS.format(_score(self.own))
         parts = [page.paragraph(others), page.paragraph(self.verdict)]
-        for finding in self.findings:
+        for k, finding in enumerate(self.findings, 1):
             alone = [(self._verb(r), r) for r in finding.remedies[-1:]]
-            parts.append(article(finding, [(head, self._changes(head, r)) for head, r in alone]))
+            remedies = [(head, self._changes(head, r)) for head, r in alone]
+            parts.append(article(finding, remedies, f"▲ Finding {k}"))
         if self.together is not None:
             parts.append(page.together(self._changes("together", self.together)))
         parts.append(page.lines(settings, "the recipe") or page.lines(self._code, "Python"))

@@ -56,17 +56,21 @@ def listed(texts: Sequence[str]) -> str:
     )
 
 
-def article(finding: Finding, remedies: Sequence[tuple[str, str]]) -> str:
-    """A finding; remedies are pairs of a name and HTML."""
+def article(finding: Finding, remedies: Sequence[tuple[str, str]], label: str = "") -> str:
+    """A finding; remedies are pairs of a name and HTML.
+
+    label   in place of its level
+    """
     shown = [("cause", escape(finding.sentence))]
     if numbers := "; ".join(_numbers(finding.evidence)):
         shown.append(("evidence", numbers))
     shown += remedies
     where = f"<code>{escape(finding.kind)}</code> at {escape(place(finding.place))}"
     return _framed(
-        finding.level,
+        "warning" if label else finding.level,
         capitalised(finding.meaning),
         f'<p class="kind">{where}</p>{definitions(shown, "why")}',
+        label,
     )
 
 
@@ -75,9 +79,9 @@ def _begun(text: str) -> str:
     return text if re.match(r"\w*[_=]", text) else capitalised(text)
 
 
-def _framed(level: str, title: str, body: str) -> str:
+def _framed(level: str, title: str, body: str, label: str = "") -> str:
     return (
-        f'<article class="{level}"><p class="level">{LEVELS[level]}</p>'
+        f'<article class="{level}"><p class="level">{label or LEVELS[level]}</p>'
         f"<div><h3>{escape(title)}</h3>{body}</div></article>"
     )
 
