@@ -198,10 +198,12 @@ def test_what_is_no_part_of_the_whole_is_said_to_be_another_way():
 def test_code_is_listed_up_to_a_length():
     code = tuple(f"a = {k}" for k in range(20))
     finding = dataclasses.replace(RAW, remedies=(dataclasses.replace(TOGETHER, code=code),))
-    lines = str(Diagnosis((finding,), "accuracy", 0.25, 80, TRIALS)).splitlines()
+    diagnosis = Diagnosis((finding,), "accuracy", 0.25, 80, TRIALS)
+    lines = str(diagnosis).splitlines()
     assert "in Python  a = 0" in lines
     assert "           a = 11" in lines
     assert "           # … and 8 more: remedy.code" in lines
+    assert "\n".join(code) in diagnosis.html(), "a page has room for all of it"
 
 
 def test_without_findings_the_headline_names_what_is_odd():

@@ -238,6 +238,7 @@ class Diagnosis:
 
         settings   the lines of a recipe that make the changes, in place of Python
         """
+        code = () if self.remedy is None else self.remedy.code
         others = "" if self.own is None else OTHERS.format(_score(self.own))
         parts = [page.paragraph(others), page.paragraph(self.verdict)]
         for k, finding in enumerate(self.findings, 1):
@@ -246,7 +247,7 @@ class Diagnosis:
             parts.append(article(finding, remedies, f"▲ Finding {k}"))
         if self.together is not None:
             parts.append(page.together(self._changes("together", self.together)))
-        parts.append(page.lines(settings, "the recipe") or page.lines(self._code, "Python"))
+        parts.append(page.lines(settings, "the recipe") or page.lines(code, "Python"))
         if self.trials:
             parts.append(page.trials(self.metric, [*map(self._row, self._ranked(self.trials))]))
         if self._shown:
