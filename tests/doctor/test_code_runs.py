@@ -138,8 +138,16 @@ COLUMN = BINARY[:, None].astype(np.float32)
 HOT = np.eye(3, dtype=np.float32)[CLASSES]
 OUTPUTS = {  # the model, the targets, the loss, what the doctor names if `fit` refuses it
     "a softmax": (lambda: ending(3, nn.Softmax()), CLASSES, "cross_entropy", ["double_softmax"]),
+    "two softmaxes": (
+        lambda: ending(3, nn.Softmax(), nn.Softmax()),
+        *(CLASSES, "cross_entropy", ["double_softmax"]),
+    ),
     "a softmax after a sigmoid": (
         lambda: ending(3, nn.Sigmoid(), nn.Softmax()),
+        *(CLASSES, "cross_entropy", ["double_softmax"]),
+    ),
+    "a softmax in a softmax": (
+        lambda: nn.Sequential(ending(3, nn.Softmax()), nn.Softmax()),
         *(CLASSES, "cross_entropy", ["double_softmax"]),
     ),
     "a softmax that is called": (
@@ -158,17 +166,30 @@ OUTPUTS = {  # the model, the targets, the loss, what the doctor names if `fit` 
         lambda: ending(1, nn.Sigmoid()),
         *(COLUMN, "bce_with_logits", ["output_activation_wrong"]),
     ),
+    "two sigmoids": (
+        lambda: ending(1, nn.Sigmoid(), nn.Sigmoid()),
+        *(COLUMN, "bce_with_logits", ["output_activation_wrong"]),
+    ),
     "a sigmoid that is called": (
         lambda: Called(1, F.sigmoid),
         *(COLUMN, "bce_with_logits", ["output_activation_wrong"]),
     ),
     "squares of a softmax": (lambda: ending(3, nn.Softmax()), HOT, "mse", []),
     "squares of a called softmax": (lambda: Called(3, F.softmax), HOT, "mse", []),
+    "squares of a called sigmoid": (lambda: Called(1, F.sigmoid), COLUMN, "mse", []),
     "squares of a tanh": (lambda: ending(1, nn.Tanh()), COLUMN, "mse", []),
     "differences": (lambda: ending(3), HOT, "mae", []),
     "a loss of the user's of a softmax": (
         lambda: ending(3, nn.Softmax()),
         *(CLASSES, lambda p, y: ((p - F.one_hot(y, 3)) ** 2).mean(), []),
+    ),
+    "a loss of the user's of a called softmax": (
+        lambda: Called(3, F.softmax),
+        *(CLASSES, lambda p, y: ((p - F.one_hot(y, 3)) ** 2).mean(), []),
+    ),
+    "softmax in the loss and the model": (
+        lambda: ending(3, nn.Softmax()),
+        *(CLASSES, lambda p, y: F.cross_entropy(F.softmax(p), y), []),
     ),
     "squares of the user's of numbers of classes": (
         lambda: ending(1),

@@ -49,19 +49,11 @@ def of_nearest_class_there(p, y):
     return torch.nn.functional.cross_entropy(p, y.clamp(max=p.shape[-1] - 1))
 
 
-def of_sigmoid(p, y):
-    return F.mse_loss(p, y.reshape(-1, 1).astype(p.dtype))
-
-
 TRAININGS = {
     "ours, softmax over rows": (ours(nn.Softmax(axis=0)), "softmax_axis_wrong", "3"),
     "theirs, softmax over rows": (theirs(torch.nn.Softmax(0)), "softmax_axis_wrong", "3"),
     "ours, two units": (ours(units=2, loss=of_nearest_class), "output_units_wrong", "2"),
     "theirs, two units": (theirs(units=2, loss=of_nearest_class_there), "output_units_wrong", "2"),
-    "ours, one sigmoid": (
-        ours(nn.Sigmoid(), units=1, loss=of_sigmoid),
-        *("output_units_wrong", "2"),
-    ),
 }
 
 

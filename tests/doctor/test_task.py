@@ -161,3 +161,23 @@ def test_amounts_and_classes_in_order_are_no_fault(name):
         "rings": (rings, ring),
     }[name]
     assert class_numbers(x, y) == []
+
+
+def test_an_output_for_each_class_is_tried_and_does_better():
+    digits = cr.data.load("digits")
+    x, y = digits.x.reshape(len(digits.x), -1)[:900] / 16, digits.y[:900]
+    cr.random.seed(0)
+    model = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 1))
+    data, optimizer = (x, y[:, None]), optim.Adam(model.parameters(), lr=3e-3)
+    diagnosis = cr.diagnose(model, data, loss="mse", optimizer=optimizer, seconds=3)
+    first = diagnosis.findings[0]
+    assert first.kind == "loss_wrong"
+    assert "10 outputs in layer 2" in first.remedies[0].text
+    assert first.remedies[0].trial.after > 0.9
+    scope = {"model": model, "optim": optim, "nn": nn, "x": x, "y": y[:, None]}
+    *lines, loss = first.remedies[0].code
+    exec("\n".join(lines), scope)
+    assert loss == 'loss="cross_entropy"'
+    fit = {"loss": "cross_entropy", "optimizer": scope["optimizer"], "progress": False}
+    history = cr.fit(model, (x, scope["y"]), epochs=1, **fit)
+    assert history["loss"][0] < np.log(10)

@@ -263,7 +263,9 @@ def _hot(prediction: Tensor, y: Any) -> Any:
 
 
 def _classes(prediction: Tensor, y: Any) -> Any:
-    return y.astype("int64") if y.ndim == prediction.ndim - 1 else y.astype(prediction.dtype)
+    if y.shape == prediction.shape:
+        return y.astype(prediction.dtype)
+    return y.reshape(prediction.shape[:-1]).astype("int64")
 
 
 def _of_probabilities(p: Tensor, y: Any) -> Tensor:

@@ -264,6 +264,8 @@ def _targets(loss: str, y: Array, outputs: tuple[int, ...]) -> str:
     of_classes = loss in ("cce_logits", "cce_probs")
     if of_classes and y.ndim == len(outputs) - 1:
         return 'y.astype("int64")' if numbers else ""
+    if of_classes and y.shape[-1] == 1:
+        return 'y[..., 0].astype("int64")'
     if of_classes or y.shape[1:] == outputs[1:]:
         return "" if numbers else 'y.astype("float32")'
     if outputs[-1] == 1 or len(outputs) == 1:

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ...diagnosis.finding import Change
 from ..facts import Facts
 from .fault import Fault
+from .outputs import of_scores
 from .rows import NEAREST, nearest, one_hot, some_rows
 
 CLASSES = 3, 20  # at least and at most
@@ -47,7 +49,15 @@ def class_number_faults(f: Facts) -> Iterator[Fault]:
             f"similar rows tell the class of {right:.0%} of the rows, the rounded output of "
             f"{rounded:.0%}; classes need an output each, and cross-entropy"
         )
-        yield Fault("loss_wrong", "loss", cause, 1.0, (), True)
+        yield Fault("loss_wrong", "loss", cause, 1.0, _scores(f, int(numbers[-1]) + 1), True)
+
+
+def _scores(f: Facts, count: int) -> tuple[Change, ...]:
+    """So many outputs, and cross-entropy, where the last layer with weights is a linear one."""
+    last = f.weights[-1] if f.weights else None
+    if last is None or last.name != "Linear":
+        return ()
+    return Change("units", last.path, count), *of_scores(f, "cce_logits")
 
 
 def _mean_of_unlike(differences: np.ndarray) -> float:

@@ -51,7 +51,25 @@ def _fault(
         sure = sure or (not changes and prior > LIKELY)
         return Fault(kind, f.output_place, cause, prior, changes, sure)
     change = Change("output_activation", f.output_place, activation)
-    return Fault(kind, f.output_place, cause, prior, (change,), sure)
+    cure = _without_activation(f) if activation == "linear" else (change,)
+    return Fault(kind, f.output_place, cause, prior, cure, sure)
+
+
+def _without_activation(f: Facts) -> tuple[Change, ...]:
+    """No activation after the last layer of weights, of several none."""
+    after = [a.path for a in f.start.layers[f.last + 1 :] if a.kind == "activation"]
+    places = dict.fromkeys([*after, f.output_place])
+    return tuple(Change("output_activation", place, "linear") for place in places)
+
+
+def of_scores(f: Facts, loss: str) -> tuple[Change, ...]:
+    """A loss that takes scores, with none but scores before it.
+
+    A call cannot be taken out: then it is the loss of what that gives.
+    """
+    if f.called in OF_PROBABILITIES:
+        return (Change("loss", "loss", OF_PROBABILITIES[f.called]),)
+    return (Change("loss", "loss", loss), *_without_activation(f))
 
 
 def _activation_of_classes(f: Facts) -> Iterator[Fault]:
@@ -126,7 +144,8 @@ def _formula(f: Facts) -> Iterator[Fault]:
     loss, plain = f.loss, PLAIN.get((f.loss.name, f.loss.takes))
     if plain is None:
         return
-    change = (Change("loss", "loss", plain),)
+    twice = (plain, f.activation_name) in (("cce_logits", "Softmax"), ("bce_logits", "Sigmoid"))
+    change = of_scores(f, plain) if twice else (Change("loss", "loss", plain),)
     if loss.negative:
         cause = f"the loss is {loss.name} with the wrong sign: it is least where all is wrong"
         yield Fault("gradient_ascent", "loss", cause, 1.0, change, True)
@@ -153,9 +172,8 @@ def _loss_of_task(f: Facts) -> Iterator[Fault]:
         each = task == "classes" and units > 1 and loss.name == "binary_cross_entropy"
         if loss.name in ("", "mse", "mae") or each:
             new = "bce_logits" if units == 1 or task == "labels" else "cce_logits"
-            linear = Change("output_activation", f.output_place, "linear")
             cause = f"{name} for classes: its gradient is small where the output is sure and wrong"
-            yield Fault("loss_wrong", "loss", cause, 0.6, (Change("loss", "loss", new), linear))
+            yield Fault("loss_wrong", "loss", cause, 0.6, of_scores(f, new))
         if loss.name == "mae":
             cause = "the absolute error is least at the median, which is 0 or 1 for classes"
             yield Fault("loss_wrong", "loss", cause, 0.5, (Change("loss", "loss", "mse"),))
@@ -184,11 +202,5 @@ def _units(f: Facts) -> Iterator[Fault]:
         cause = f"{outputs} not enough for classes up to {count - 1}, which need {count}"
         if first > 0 and count - first <= units:
             cause += f"; or number them from 0, not from {first}"
-        changes: tuple[Change, ...] = (
-            Change("units", last.path, count),
-            Change("output_activation", f.output_place, "linear"),
-            Change("loss", "loss", "cce_logits"),
-        )
-        if f.called:  # it stays as it is
-            changes = (changes[0], Change("loss", "loss", "cce_probs")) * (f.called == "Softmax")
+        changes = Change("units", last.path, count), *of_scores(f, "cce_logits")
         yield Fault("output_units_wrong", last.path, cause, 1.0, changes, True)
