@@ -172,6 +172,8 @@ def in_recipe(change: Change, program: Program) -> list[tuple[str, str, Any]]:
             low, high = (float((v - x.mean()) / x.std()) for v in (x.min(), x.max()))
             return [("scale", where, {"op": "minmax", "whole": True, "to": [low, high]})]
         return [("scale", where, "standardise")]
+    if change.what == "binary":
+        return [("scale", where, "minmax")]
     if change.what == "match":
         step = {"op": "multiply", "split": "train", "by": value}
         return [("scale", where, step)]

@@ -181,3 +181,34 @@ def test_an_output_for_each_class_is_tried_and_does_better():
     fit = {"loss": "cross_entropy", "optimizer": scope["optimizer"], "progress": False}
     history = cr.fit(model, (x, scope["y"]), epochs=1, **fit)
     assert history["loss"][0] < np.log(10)
+
+
+@pytest.mark.parametrize(("low", "high"), [(1, 2), (-1, 1), (0.0, 2.0)])
+@pytest.mark.parametrize("loss", ["bce", "mse"])
+def test_two_values_before_a_sigmoid_are_coded_as_0_and_1(low, high, loss):
+    y = np.where(SIGNAL > 0, high, low)[:, None].astype(np.float32)
+    cr.random.seed(0)
+    model = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 1), nn.Sigmoid())
+    optimizer = optim.Adam(model.parameters(), lr=0.01)
+    training = ModuleTraining(model, LOSSES[loss], optimizer, (X, y), (X, y), 32, 10)
+    (fault,) = [f for f in faults_of(gather(training)) if f.kind == "label_encoding_wrong"]
+    assert f"the targets are {low:g} and {high:g}" in fault.cause
+    assert set(np.unique(training.changed(fault.changes).data[1])) == {0, 1}
+
+
+def own_entropy(p, y):
+    """Of the user, without a check of the targets."""
+    p = cr.clip(p, 1e-7, 1 - 1e-7)
+    return -(y * cr.log(p) + (1 - y) * cr.log(1 - p)).mean()
+
+
+LOSSES = {"bce": own_entropy, "mse": nn.functional.mse_loss}
+
+
+@pytest.mark.parametrize("last", [nn.Identity, nn.Tanh])
+def test_two_values_are_numbers_before_another_output(last):
+    y = np.where(SIGNAL > 0, 1.0, -1.0)[:, None].astype(np.float32)
+    model = nn.Sequential(nn.Linear(4, 1), last())
+    optimizer = optim.Adam(model.parameters(), lr=0.01)
+    training = ModuleTraining(model, LOSSES["mse"], optimizer, (X, y), (X, y), 32, 1)
+    assert "label_encoding_wrong" not in {f.kind for f in faults_of(gather(training))}

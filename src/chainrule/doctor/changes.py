@@ -307,6 +307,15 @@ def _scale(t: T, change: Change) -> T:
     return replace(t, data=put(t.data, a), valid=put(t.valid, b))
 
 
+def _binary(t: T, change: Change) -> T:
+    """Targets of 1 where they have this value, and 0 where they have the other."""
+
+    def coded(data: tuple[Array, Array]) -> tuple[Array, Array]:
+        return data[0], (data[1] == change.value).astype(data[1].dtype)
+
+    return replace(t, data=coded(t.data), valid=coded(t.valid))
+
+
 def _match(t: T, change: Change) -> T:
     """Multiply the inputs of the training rows."""
     x, y = t.data
@@ -357,6 +366,7 @@ CHANGES: Words = {
     "match": _match,
     "drop": _drop,
     "scale": _scale,
+    "binary": _binary,
     "recurrent": _recurrent,
     "units": _units,
     "initialisation": _initialisation,

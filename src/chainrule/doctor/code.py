@@ -232,6 +232,10 @@ def _scale(changes: Sequence[Change], facts: Facts) -> Iterator[str]:
         yield f"{name} = ({name} - {mean}) / {std}  # of held-out rows too{last}"
 
 
+def _binary(changes: Sequence[Change], _: Facts) -> Iterator[str]:
+    yield f'y = (y == {changes[0].value:g}).astype("float32")  # of held-out rows too'
+
+
 def _drop(changes: Sequence[Change], facts: Facts) -> Iterator[str]:
     rows = "x" if facts.training.data[0].ndim == 2 else "x.reshape(len(x), -1)"
     yield f"{rows}[:, {changes[0].value}] = 0  # of held-out rows too"
@@ -310,6 +314,7 @@ _LINES: Mapping[str, Callable[[Sequence[Change], Facts], Iterator[str]]] = {
     "memory": _memory,
     "initialisation": _initialisation,
     "scale": _scale,
+    "binary": _binary,
     "match": _match,
     "loss": _loss,
     "optimizer": _optimizer,

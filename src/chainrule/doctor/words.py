@@ -132,6 +132,10 @@ def _scale(changes: Sequence[Change], _: Facts) -> Iterator[str]:
         yield f"standardise the {change.place.removeprefix('data.')}"
 
 
+def _binary(changes: Sequence[Change], _: Facts) -> Iterator[str]:
+    yield f"targets of 1 in place of {number(changes[0].value)}, and of 0 in place of the other"
+
+
 def _drop(changes: Sequence[Change], _: Facts) -> Iterator[str]:
     yield f"set column {changes[0].value} of the inputs to 0, held-out rows too"
 
@@ -202,6 +206,7 @@ _WORDS: Mapping[str, Callable[[Sequence[Change], Facts], Iterator[str]]] = {
     "clip": _clip,
     "initialisation": _initialisation,
     "scale": _scale,
+    "binary": _binary,
     "match": _match,
     "loss": _loss,
     "rate": _rate,

@@ -33,6 +33,7 @@ def data_faults(f: Facts) -> Iterator[Fault]:
         yield _constant(f)
     elif f.score.task == "numbers":
         yield from _targets(f)
+        yield from _two_values(f)
     yield from _two_sets(f)
     yield from _order(f)
     yield from _misaligned(f)
@@ -87,6 +88,18 @@ def _targets(f: Facts) -> Iterator[Fault]:
             0.7,
             scale,
         )
+
+
+def _two_values(f: Facts) -> Iterator[Fault]:
+    """Two classes that are not 0 and 1, where a sigmoid or its loss takes them for that."""
+    y = f.training.data[1]
+    values = np.unique(y)
+    takes = f.activation_name == "Sigmoid" or f.loss.name == "binary_cross_entropy"
+    if takes and len(values) == 2 and np.isin(f.training.valid[1], values).all():
+        low, high = map(float, values)
+        cause = f"the targets are {low:g} and {high:g}; a sigmoid and its loss take 0 and 1"
+        change = (Change("binary", "data.targets", high),)
+        yield Fault("label_encoding_wrong", "data.targets", cause, 0.95, change)
 
 
 def _two_sets(f: Facts) -> Iterator[Fault]:
