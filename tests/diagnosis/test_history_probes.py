@@ -261,18 +261,21 @@ def test_raw_inputs_and_targets_come_before_the_rate(first, expected):
 
 
 def test_raw_inputs_that_the_first_loss_hides_come_before_states_that_forget():
-    for layers, steps, expected in (
-        (["rnn LSTM", "head Linear"], 400, [("inputs_not_scaled", "warning")]),
-        (
-            ["rnn LSTM", "head Linear"],
-            80,
-            [("inputs_not_scaled", "notice"), ("too_few_epochs", "notice")],
-        ),
-        (["norm LayerNorm", "rnn LSTM", "head Linear"], 400, [("vanishing_gradient", "warning")]),
+    raw, short = (
+        "inputs_not_scaled",
+        [("inputs_not_scaled", "notice"), ("too_few_epochs", "notice")],
+    )
+    forgets, plain = [("vanishing_gradient", "warning")], ["rnn LSTM", "head Linear"]
+    for layers, steps, ends, expected in (
+        (plain, 400, True, [(raw, "warning")]),
+        (plain, 80, True, short),
+        (["norm LayerNorm", *plain], 400, True, forgets),
+        (plain, 400, False, forgets),  # no unit has ends of a range that would hide them
     ):
         made = history(CASES["vanishing over time"][0], steps=steps)
         made.first = {"loss": 1.2, "inputs": 900.0}
         made.gradients = GradientFlow(layers, [0], [[1.0] * len(layers)])
+        made.probes.values["saturated"] = {"rnn": [0.0] * steps} if ends else {}
         found = [(f.kind, f.level) for f in findings_of_history(made)]
         assert [f for f in found if f[0] != "underfitting"] == expected
 

@@ -30,7 +30,8 @@ def scale_findings(history: TrainingHistory) -> Iterator[Finding]:
         else ""
     )
     layers = history.gradients.layers
-    plain = bool(layers) and not any("Norm" in layer.rpartition(" ")[2] for layer in layers)
+    hides = bool(history.probes.values.get("saturated"))  # units that have ends of a range
+    plain = hides and not any("Norm" in layer.rpartition(" ")[2] for layer in layers)
     hidden = if_known(history, sure, SOON)
     for name, kind in (("targets", "targets_not_scaled"), ("inputs", "inputs_not_scaled")):
         size = first.get(name, 0.0)
