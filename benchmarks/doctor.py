@@ -33,7 +33,7 @@ from chainrule.doctor.search import find
 from programs.collection import Collection
 from programs.program import Built, Program
 from programs.random_search import best_of_random
-from programs.remedies import as_patch
+from programs.remedies import WEIGHTED, as_patch
 from programs.training import augmented
 
 SECONDS = 10.0  # of processor time for the trials of a program
@@ -174,8 +174,9 @@ def in_recipe(change: Change, program: Program) -> list[tuple[str, str, Any]]:
         return [("scale", where, "standardise")]
     if change.what == "binary":
         return [("scale", where, "minmax")]
-    if change.what == "match":
-        step = {"op": "multiply", "split": "train", "by": value}
+    if change.what in ("match", "match_held_out"):
+        split = "train" if change.what == "match" else "test"
+        step = {"op": "multiply", "split": split, "by": value}
         return [("scale", where, step)]
     if change.what == "loss" and value == "bce_probs" and _has_classes(program):
         return [("loss", where, "bce_one_hot")]
@@ -185,7 +186,8 @@ def in_recipe(change: Change, program: Program) -> list[tuple[str, str, Any]]:
         return [("remove", where, None)]
     if change.what == "decay":
         layers = enumerate(program.recipe["layers"])
-        return [("l2", f"layers.{n}", value / 2) for n, layer in layers if layer.get("l2")]
+        decays = [n for n, a in layers if a.get("l2") or (value and a["type"] in WEIGHTED)]
+        return [("l2", f"layers.{n}", value / 2) for n in decays]
     if change.what == "units":
         return [("width", where, value)]
     if change.what == "clip":

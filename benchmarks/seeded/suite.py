@@ -46,6 +46,7 @@ from .faults import (
     weights,
 )
 
+one_row = settings(batch=1)
 LR, X, Y = ("optimizer.lr", "optimizer"), ("data.inputs",), ("data.targets",)
 RATE_LIKE = ("exploding_gradient",)
 LR_LIKE = ("lr_too_high", "exploding_gradient")
@@ -126,7 +127,7 @@ FAULTS: list[Seeded] = [
     ),
     *_all(
         ("mlp blobs", "sgd digits", "cnn stripes"),
-        *("softmax_axis_wrong", both(append(softmax_of_rows), loss(of_probabilities))),
+        *("softmax_axis_wrong", both(append(softmax_of_rows), loss(of_probabilities), one_row)),
         ("2", "3", "4", "5", "loss"),
     ),
     *_all(

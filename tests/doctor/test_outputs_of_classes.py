@@ -81,3 +81,20 @@ def test_classes_numbered_from_1_are_told_so():
     (fault,) = [f for f in faults_of(gather(training)) if f.kind == "output_units_wrong"]
     assert "number them from 0, not from 1" in fault.cause
     assert fault.changes[0].value == 4
+
+
+@pytest.mark.parametrize("library", [ours, theirs])
+def test_a_loss_of_logarithms_gets_scores(library):
+    loss = F.nll_loss if library is ours else torch.nn.NLLLoss()
+    named, *_ = [f for f in faults_of(gather(library(loss=loss))) if f.certain]
+    assert (named.kind, named.place) == ("missing_output_activation", "2")
+    last = nn.LogSoftmax() if library is ours else torch.nn.LogSoftmax(-1)
+    assert not [f for f in faults_of(gather(library(last, loss=loss))) if f.certain]
+
+
+@pytest.mark.parametrize("library", [ours, theirs])
+def test_a_softmax_that_does_no_harm_is_named_if_the_loss_applies_it_again(library):
+    training = library(nn.Softmax() if library is ours else torch.nn.Softmax(-1))
+    found, search = find(training, 2.0)
+    assert search.base > 0.9
+    assert found[0].kind == "double_softmax"

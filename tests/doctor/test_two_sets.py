@@ -104,3 +104,37 @@ def test_targets_that_are_all_the_same(y, loss, units, kind, value):
     assert diagnosis.trials == ()
     assert diagnosis.verdict == "Nothing was tried: repair this first."
     assert "guess" not in str(diagnosis)
+
+
+@pytest.mark.parametrize(
+    ("trained", "held_out", "word"), [(255, 1, "match"), (1, 255, "match_held_out")]
+)
+def test_of_two_sets_the_one_with_raw_inputs_is_changed(trained, held_out, word):
+    cr.random.seed(0)
+    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 6))
+    adam = optim.Adam(model.named_parameters(), lr=0.01)
+    sets = (trained * X, classes(X, 6)), (held_out * VALID, classes(VALID, 6))
+    t = ModuleTraining(model, F.cross_entropy, adam, *sets, 32, 1)
+    (fault,) = [f for f in data_faults(gather(t)) if f.kind == "train_test_mismatch"]
+    assert fault.changes[0].what == word
+    changed = t.changed(fault.changes)
+    assert np.abs(changed.data[0]).mean() == pytest.approx(
+        np.abs(changed.valid[0]).mean(), rel=1e-5
+    )
+
+
+def test_healthy_sets_of_few_rows_are_not_called_misaligned():
+    """Neighbours among 50 rows are farther away than among 300."""
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        cr.random.seed(0)
+        y, targets = rng.integers(0, 8, 50), rng.integers(0, 8, 300)
+        centres = rng.normal(0, 2, (8, 4))
+        x, held_out = (
+            (centres[k] + rng.normal(size=(len(k), 4))).astype(np.float32) for k in (y, targets)
+        )
+        y = np.where(rng.random(50) < 0.3, rng.integers(0, 8, 50), y)
+        model = nn.Sequential(nn.Linear(4, 8))
+        adam = optim.Adam(model.named_parameters(), lr=0.01)
+        t = ModuleTraining(model, F.cross_entropy, adam, (x, y), (held_out, targets), 32, 1)
+        assert "labels_misaligned" not in {f.kind for f in data_faults(gather(t))}

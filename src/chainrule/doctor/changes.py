@@ -322,6 +322,12 @@ def _match(t: T, change: Change) -> T:
     return replace(t, data=((x * change.value).astype(_float_of(x)), y))
 
 
+def _match_held_out(t: T, change: Change) -> T:
+    """Multiply the inputs of the held-out rows."""
+    x, y = t.valid
+    return replace(t, valid=((x * change.value).astype(_float_of(x)), y))
+
+
 def _drop(t: T, change: Change) -> T:
     """A column of 0 in both sets; columns are those of a row as one line of numbers."""
 
@@ -364,6 +370,7 @@ def _epochs(t: T, change: Change) -> T:
 CHANGES: Words = {
     "train": _train,
     "match": _match,
+    "match_held_out": _match_held_out,
     "drop": _drop,
     "scale": _scale,
     "binary": _binary,

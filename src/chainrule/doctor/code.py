@@ -245,6 +245,10 @@ def _match(changes: Sequence[Change], _: Facts) -> Iterator[str]:
     yield f"x = x * {changes[0].value!r}  # not of held-out rows"
 
 
+def _match_held_out(changes: Sequence[Change], _: Facts) -> Iterator[str]:
+    yield f"x_held_out = x_held_out * {changes[0].value!r}  # or prepare them as those of x"
+
+
 def _argument(name: str) -> Callable[[Sequence[Change], Facts], Iterator[str]]:
     def line(changes: Sequence[Change], _: Facts) -> Iterator[str]:
         value = changes[0].value
@@ -316,6 +320,7 @@ _LINES: Mapping[str, Callable[[Sequence[Change], Facts], Iterator[str]]] = {
     "scale": _scale,
     "binary": _binary,
     "match": _match,
+    "match_held_out": _match_held_out,
     "loss": _loss,
     "optimizer": _optimizer,
     "rate": _rate,

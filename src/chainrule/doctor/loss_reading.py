@@ -28,9 +28,9 @@ class LossReading:
 
     name        "cross_entropy", "binary_cross_entropy", "mse", "mae", "poisson", "" if it is none
                 of them
-    takes       "logits", "probabilities" (whose logarithm it takes), "numbers", "logarithms of
-                rates"; "" unknown; "softened logits": it applies softmax, and then a loss that
-                applies it again
+    takes       "logits", "probabilities" (whose logarithm it takes), "logarithms" (of them),
+                "numbers", "logarithms of rates"; "" unknown; "softened logits": it applies softmax,
+                and then a loss that applies it again
     reduction   "mean" over the rows, "sum", "sum_over_rows" (and the mean over classes); "" unknown
     coupled     whether each output is compared with the targets of all rows
     protected   whether it is finite where a probability is 0 or 1
@@ -118,6 +118,7 @@ FORMULAS: list[tuple[str, str, Formula]] = [
         "probabilities",
         lambda p, t: -(t * np.log(p) + (1 - t) * np.log(1 - p)),
     ),
+    ("cross_entropy", "logarithms", lambda z, t: -t * z),
     ("poisson", "logarithms of rates", lambda z, t: np.exp(z) - t * z),
     ("poisson", "numbers", lambda a, t: a - t * np.log(a)),
     ("mse", "numbers", lambda a, t: (a - t) ** 2),

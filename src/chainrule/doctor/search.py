@@ -259,6 +259,13 @@ class Search:
                 shares[fault] = alone, needed
         return shares
 
+    def around(self, first: Fault, best: Bundle) -> Bundle:
+        """The bundle with the fault that is named first, if that does about as well."""
+        for bundle in ((first,), joined((first,), best)) if self.left > 0 else ():
+            if self.score(bundle) > self.score(best) - STEP and self.harms(bundle):
+                return bundle
+        return best
+
     def harms(self, bundle: Bundle) -> bool:
         """Whether the gain of curing the bundle is large, no chance, and seen with another seed.
 
@@ -363,13 +370,16 @@ def find(training: Training, budget: float = 12.0) -> tuple[list[Finding], Searc
     if not is_large(best, search.base, search.score(best)):  # without what does not matter
         best, shares = (), {}
     weights = _weights(search, search.faults, shares)
+    named = sorted(weights, key=lambda c: -weights[c])
+    if best and named[0].changes and named[0] not in best:
+        best = search.around(named[0], best)
     remedies: tuple[Remedy, ...] = ()
     if best:
         after = search.outcome(best)
         trial = Trial(search.base, after.score, (after.losses or [math.nan])[-1], after.seconds)
         remedies = (Remedy(tuple(changes_of(best)), "", trial),)
     findings: list[Finding] = []
-    for fault in sorted(weights, key=lambda c: -weights[c]):
+    for fault in named:
         if all((f.kind, f.place) != (fault.kind, fault.place) for f in findings):
             share = min(weights[fault] / 2, 1.0)
             what = fault.kind, fault.place, search.cause(fault), fault.evidence

@@ -144,6 +144,10 @@ def _match(changes: Sequence[Change], _: Facts) -> Iterator[str]:
     yield f"multiply the inputs of the training rows by {number(changes[0].value)}"
 
 
+def _match_held_out(changes: Sequence[Change], _: Facts) -> Iterator[str]:
+    yield f"multiply the inputs of the held-out rows by {number(changes[0].value)}"
+
+
 def _loss(changes: Sequence[Change], facts: Facts) -> Iterator[str]:
     new, old = LOSSES.get(changes[0].value, changes[0].value), READ.get(facts.loss.name, "")
     if old and old not in new:
@@ -208,6 +212,7 @@ _WORDS: Mapping[str, Callable[[Sequence[Change], Facts], Iterator[str]]] = {
     "scale": _scale,
     "binary": _binary,
     "match": _match,
+    "match_held_out": _match_held_out,
     "loss": _loss,
     "rate": _rate,
     "optimizer": _optimizer,

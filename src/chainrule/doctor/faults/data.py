@@ -23,6 +23,7 @@ UNLIKE = 0.5  # half the sum of the differences of the classes' shares in the tw
 CLOSED = 0.7  # share of the gap between the two sets that other numbers of classes explain
 IN_ORDER = 0.5  # rows of the same class as the one before: 0 in a random order, 1 by class
 _LISTED = 3
+ALIGNED = 64  # rows of each set from which on neighbours show whether targets belong to them
 EXPLAINED, UNEXPLAINED = 0.4, 0.1  # share of the targets, by neighbours: held out, trained on
 
 
@@ -108,7 +109,10 @@ def _two_sets(f: Facts) -> Iterator[Fault]:
         cause = "the {} of the training are {:.3g} times as large as those held out"
         ratio = _ratio(x, xt, np.mean)
         if not 1 / APART < ratio < APART:
+            sane, other = (SMALL <= _size(a) <= LARGE for a in (x, xt))
             match = (Change("match", "data.inputs", 1 / ratio),)
+            if sane and not other:
+                match = (Change("match_held_out", "data.inputs", ratio),)
             said = cause.format("inputs", ratio)
             yield Fault("train_test_mismatch", "data.inputs", said, 1.0, match, True)
         ratio = _ratio(y, yt, np.mean)
@@ -132,6 +136,11 @@ def _two_sets(f: Facts) -> Iterator[Fault]:
             yield Fault("label_encoding_wrong", "data.targets", cause, 1.0, (), True, voids=void)
         else:
             yield from _renumbered(f)
+
+
+def _size(x: Array) -> float:
+    """The root mean square."""
+    return float(np.sqrt(np.square(x, dtype=np.float64).mean()))
 
 
 def _ratio(a: Array, b: Array, middle: Callable[[Array], Any]) -> float:
@@ -197,10 +206,11 @@ def _order(f: Facts) -> Iterator[Fault]:
 
 def _misaligned(f: Facts) -> Iterator[Fault]:
     """Neighbours tell the target among held-out rows, but not among those of the training."""
-    (x, y), (xt, yt) = f.training.data, f.training.valid
-    if min(len(x), len(xt)) < NEAREST * 4 or (y.ndim > 1 and y.shape[1] > 64):
+    sets = f.training.data, f.training.valid
+    count = min(len(x) for x, _ in sets)  # neighbours among fewer rows are farther away
+    if count < ALIGNED or sets[0][1][0].size > 64:
         return
-    trained, valid = (explained(*some_rows(*d, f.score.task)) for d in ((x, y), (xt, yt)))
+    trained, valid = (explained(*some_rows(*data, f.score.task, count)) for data in sets)
     if trained < UNEXPLAINED and valid > EXPLAINED:
         cause = (
             f"the nearest other rows explain {valid:.0%} of the held-out targets, and "

@@ -26,6 +26,7 @@ PLAIN = {
     ("cross_entropy", "logits"): "cce_logits",
     ("cross_entropy", "probabilities"): "cce_probs",
     ("cross_entropy", "softened logits"): "cce_logits",
+    ("cross_entropy", "logarithms"): "cce_logits",
     ("binary_cross_entropy", "logits"): "bce_logits",
     ("binary_cross_entropy", "probabilities"): "bce_probs",
     ("mse", "numbers"): "mse",
@@ -85,10 +86,15 @@ def _activation_of_classes(f: Facts) -> Iterator[Fault]:
     elif act == "Softmax" and units == 1:
         cause = "softmax over one unit is 1 for every input"
         yield _fault(f, kind, "sigmoid", cause, 1.0, True)
+    elif loss.takes == "logarithms" and not _are_logarithms(f.start.output):
+        cause = "the loss takes logarithms of probabilities, and gets other outputs: it has no "
+        new = "cce_probs" if act == "Softmax" else "cce_logits"
+        change = (Change("loss", "loss", new),)
+        yield Fault(kind, f.output_place, f"{cause}least value", 1.0, change, True)
     elif loss.takes == "logits" and act != "Identity":
         twice = act == "Softmax" and loss.name == "cross_entropy"
         cause = f"{act} before a loss that takes scores and applies its own"
-        yield _fault(f, "double_softmax" if twice else kind, "linear", cause, 0.8)
+        yield _fault(f, "double_softmax" if twice else kind, "linear", cause, 0.8, twice)
     elif (loss.name, loss.takes) == ("cross_entropy", "probabilities") and act != "Softmax":
         cause = f"{act} before a loss that takes the logarithm of probabilities that sum to 1"
         yield _fault(f, kind, "softmax", cause, 0.6 if act == "Sigmoid" else 0.9)
@@ -111,6 +117,12 @@ def _normalised_axis(out: Array) -> int | None:
     if np.min(out) < 0 or is_whole(out.ndim - 1):
         return None
     return next((axis for axis in range(out.ndim - 1) if is_whole(axis)), None)
+
+
+def _are_logarithms(out: Array) -> bool:
+    """Whether outputs are logarithms of probabilities of the classes."""
+    with np.errstate(over="ignore"):
+        return bool(np.allclose(np.exp(out).sum(-1), 1, atol=NEAR_ONE))
 
 
 def _activation_of_numbers(f: Facts) -> Iterator[Fault]:

@@ -11,12 +11,12 @@ ROWS = 600  # that are looked at
 NEAREST = 5
 
 
-def some_rows(x: Array, y: Array, task: str) -> Data:
-    """Up to ROWS rows, in random order: inputs (rows, columns), targets (rows, 1 or classes).
+def some_rows(x: Array, y: Array, task: str, most: int = ROWS) -> Data:
+    """Up to `most` rows, in random order: inputs (rows, columns), targets (rows, 1 or classes).
 
     Rows in the order of their classes would make every column tell the next one.
     """
-    some = np.random.default_rng(0).permutation(len(x))[:ROWS]
+    some = np.random.default_rng(0).permutation(len(x))[: min(most, ROWS)]
     x, y = (a[some].reshape(len(some), -1) for a in (x, y))
     if task == "classes" and y.shape[1] == 1:
         y = one_hot(y[:, 0])

@@ -19,6 +19,7 @@ USUAL_BATCH = 32
 MORE_EPOCHS = 4
 FEW_STEPS = 3000  # of a small network: more are tried
 GAP = 0.15  # score of rows of the training over that of held-out rows
+PARTS, DECAYS = (4, 16), (0.01, 0.1)  # of the epochs; that are tried for it
 WORSE = 0.12  # score in evaluation mode than in training mode
 
 
@@ -115,16 +116,22 @@ def _shown(f: Facts, score: float) -> str:
 
 
 def _learned_by_heart(f: Facts) -> Iterator[Fault]:
-    """Held-out rows are far worse than those of the training, and better after fewer epochs."""
-    gap, epochs = f.outcome.fit - f.outcome.score, f.training.epochs
-    for part, prior in ((4, 0.4), (16, 0.4)):
-        if gap > GAP and epochs >= 2 * part:
-            cause = (
-                f"the score of rows of the training is {_shown(f, f.outcome.fit)}, and of "
-                f"held-out rows {_shown(f, f.outcome.score)}, after {epochs} epochs"
-            )
-            change = (Change("epochs", "epochs", epochs // part),)
-            yield Fault("regularisation_missing", "epochs", cause, prior, change)
+    """Held-out rows are far worse than those of the training.
+
+    They may be better after fewer epochs, or with weight decay.
+    """
+    epochs = f.training.epochs
+    if f.outcome.fit - f.outcome.score <= GAP:
+        return
+    cause = (
+        f"the score of rows of the training is {_shown(f, f.outcome.fit)}, and of "
+        f"held-out rows {_shown(f, f.outcome.score)}, after {epochs} epochs"
+    )
+    changes = [Change("epochs", "epochs", epochs // part) for part in PARTS if epochs >= 2 * part]
+    decays = [d for d in DECAYS if d > f.decay] * ("weight_decay" in f.training.settings)
+    changes += [Change("decay", "optimizer.weight_decay", decay) for decay in decays]
+    for change in changes:
+        yield Fault("regularisation_missing", change.place, cause, 0.4, (change,))
 
 
 def _evaluation(f: Facts) -> Iterator[Fault]:
