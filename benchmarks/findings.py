@@ -24,6 +24,7 @@ from chainrule import optim
 from chainrule.data import DataLoader
 from chainrule.diagnosis import Finding
 from chainrule.diagnosis.history import is_worth_a_warning
+from chainrule.doctor.loss_reading import read_loss
 from chainrule.doctor.modules import ModuleTraining
 from chainrule.doctor.score import score_for
 from chainrule.errors import ChainruleError
@@ -97,7 +98,9 @@ def row(job: Job) -> Row:
 def _score(t: ModuleTraining) -> float:
     """On the held-out rows."""
     x, y = t.valid
-    return score_for(t.data[1], y, logits=True)(t.outputs(t.model, x), y)
+    outputs = t.outputs(t.model, x)
+    loss = read_loss(t.loss_value, outputs.shape[1:], t.data[1])
+    return score_for(t.data[1], y, outputs.shape[1:], loss)(outputs, y)
 
 
 def _found(

@@ -224,7 +224,7 @@ def test_a_first_loss_far_above_a_guess_is_no_low_rate():
     probes = CASES["small steps"][0]
     large = findings_of_history(history(probes, share=-3.0, first=20.0))[0]
     assert (large.kind, large.place) == ("init_too_large", "")
-    assert "the first loss, 20, is far above that of a guess, 1.1" in large.cause
+    assert "the loss of the first epoch, 20, is far above that of a guess, 1.1" in large.cause
     assert large.remedies[0].text == "standardise the inputs and targets"
 
 

@@ -86,11 +86,11 @@ def test_held_out_targets_in_other_units():
 @pytest.mark.parametrize(
     ("y", "loss", "units", "kind", "value"),
     [
-        (np.zeros(600, int), "cross_entropy", 3, "label_encoding_wrong", "0"),
-        (np.ones((600, 1), "f"), "binary_cross_entropy", 1, "label_encoding_wrong", "1"),
-        (np.full((600, 1), 3.5, "f"), "mse", 1, "targets_overscaled", "3.5"),
-        (np.full((600, 1), 350), "mse", 1, "targets_overscaled", "350"),
-        (np.ones((600, 2), "f") * [1, 2], "mse", 2, "targets_overscaled", "the same"),
+        (np.zeros(600, int), "cross_entropy", 3, "constant_targets", "0"),
+        (np.ones((600, 1), "f"), "binary_cross_entropy", 1, "constant_targets", "1"),
+        (np.full((600, 1), 3.5, "f"), "mse", 1, "constant_targets", "3.5"),
+        (np.full((600, 1), 350), "mse", 1, "constant_targets", "350"),
+        (np.ones((600, 2), "f") * [1, 2], "mse", 2, "constant_targets", "the same"),
     ],
 )
 def test_targets_that_are_all_the_same(y, loss, units, kind, value):

@@ -48,6 +48,7 @@ KINDS: Mapping[str, str] = {
     "inputs_overscaled": "inputs that hardly vary, as after being divided twice",
     "targets_not_scaled": "targets far from unit scale",
     "targets_overscaled": "targets that hardly vary",
+    "constant_targets": "targets that are all the same",
     "train_test_mismatch": "held-out data that is prepared in another way",
     "label_encoding_wrong": "labels that were scaled, or numbered in another way",
     "labels_misaligned": "inputs and targets that do not belong together",

@@ -12,6 +12,8 @@ Bundle = tuple[Fault, ...]
 
 def _thing(change: Change) -> tuple[str, str]:
     """What a change sets: two of the same thing exclude each other."""
+    if change.place == "data.targets":
+        return "targets", ""
     optimizer = change.what in ("rate", "optimizer")
     return ("optimizer", "") if optimizer else (change.what, change.place)
 

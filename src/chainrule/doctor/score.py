@@ -118,7 +118,7 @@ def is_chance(before: Array | None, after: Array | None) -> bool:
     if before is None or after is None:
         return False
     differ = np.maximum(after, -1) - np.maximum(before, -1)
-    return bool(differ.mean() < CHANCE * differ.std() / math.sqrt(len(differ)))
+    return bool(differ.mean() <= CHANCE * differ.std() / math.sqrt(len(differ)))
 
 
 def task_of(y: Array, valid: Array, outputs: tuple[int, ...], loss: LossReading) -> str:

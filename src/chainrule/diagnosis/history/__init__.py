@@ -34,10 +34,14 @@ __all__ = ["ZERO", "Guess", "findings_of_history", "findings_of_run", "is_worth_
 SURE = 0.95  # a confidence
 MEASURED = 12  # steps, at least
 
-SAID = "untrained_parameters"  # in the first steps
-OF_RAW_INPUTS = {"saturated_activation", "vanishing_gradient", "no_gradient"}
-UNSEEN = {
-    *("steps_refused", "inputs_not_scaled", "vanishing_gradient", "dead_relu", "dying_units"),
+SAID_AT_FIRST = "untrained_parameters"
+FOLLOW_FROM_RAW_INPUTS = {"saturated_activation", "vanishing_gradient", "no_gradient"}
+SHOWN_BY_NO_LOSS = {
+    "steps_refused",
+    "inputs_not_scaled",
+    "vanishing_gradient",
+    "dead_relu",
+    "dying_units",
     "saturated_activation",
 }
 
@@ -70,9 +74,9 @@ def findings_of_run(
 def is_worth_a_warning(finding: Finding) -> bool:
     """Whether `fit` warns of it at the end: it is sure, or no loss and no metric shows what it is
     about, and it was not said yet."""
-    unseen = finding.kind in UNSEEN or "growth" in finding.evidence
+    unseen = finding.kind in SHOWN_BY_NO_LOSS or "growth" in finding.evidence
     sure = unseen or finding.confidence >= SURE
-    return finding.level == "warning" and sure and finding.kind != SAID
+    return finding.level == "warning" and sure and finding.kind != SAID_AT_FIRST
 
 
 def findings_of_history(history: TrainingHistory) -> list[Finding]:
@@ -83,13 +87,18 @@ def findings_of_history(history: TrainingHistory) -> list[Finding]:
     collected += gradient_findings(history)
     collected += _of_probes(history, collected)
     collected = _once([*collected, *loss_findings(history)])
-    if scales:
-        collected = [f for f in collected if f.place != "optimizer.lr"]
-    if any(f.kind == "inputs_not_scaled" for f in scales):
-        collected = [f for f in collected if f.kind not in OF_RAW_INPUTS]
+    for scale in scales:  # what is no surer follows from it
+        collected = [f for f in collected if f is scale or not _follows(f, scale)]
     if any(f.level == "warning" for f in collected):  # more of the same would not help
         collected = [f for f in collected if f.place != "epochs"]
     return sorted(collected, key=lambda finding: -finding.confidence)
+
+
+def _follows(finding: Finding, scale: Finding) -> bool:
+    """Whether raw inputs or targets may be why it was found."""
+    of_inputs = scale.kind == "inputs_not_scaled" and finding.kind in FOLLOW_FROM_RAW_INPUTS
+    said = finding.place == "optimizer.lr" or of_inputs
+    return said and finding.confidence <= scale.confidence
 
 
 def _of_probes(history: TrainingHistory, known: list[Finding]) -> list[Finding]:
@@ -105,7 +114,7 @@ def _of_probes(history: TrainingHistory, known: list[Finding]) -> list[Finding]:
     layers, ended = history.gradients.layers, bool(history.stopped)
     forgets = if_known(history, sure, SOON)
     out += time_findings(history.probes.by_step, layers, sure, forgets, ended)
-    explained = bool(out) or any(f.kind != SAID for f in known)
+    explained = bool(out) or any(f.kind != SAID_AT_FIRST for f in known)
     out += update_findings(history, values, sure, explained)
     return out or [*plateau_findings(history, values)]
 
@@ -121,7 +130,7 @@ def _once(findings: list[Finding]) -> list[Finding]:
         follows = (
             ("init_symmetric" in kinds and (zero or f.kind in dead))
             or (dead and zero)
-            or (SAID in kinds and f.kind == "no_gradient")
+            or (SAID_AT_FIRST in kinds and f.kind == "no_gradient")
         )
         key = f.kind, f.place
         if not follows and (key not in best or best[key].confidence < f.confidence):

@@ -32,7 +32,7 @@ MORE_DATA = "more data of the same kind"
 
 def loss_findings(history: TrainingHistory) -> Iterator[Finding]:
     trained, valid = finite(history, "loss"), finite(history, "valid_loss")
-    climbing, share = _climbing(trained), learned(history)
+    climbing, share = _climbing(history, trained), learned(history)
     little = _learned_little(history, trained, share)
     if _falls_without_bound(trained):
         yield Finding(
@@ -57,7 +57,7 @@ def first_epoch_kept(history: TrainingHistory) -> bool:
     return history.best_epoch == 1 and len(history.epochs) >= ENOUGH
 
 
-def _climbing(trained: list[float]) -> Finding | None:
+def _climbing(history: TrainingHistory, trained: list[float]) -> Finding | None:
     """The training loss rises: by more than noise, and by a large part of what it fell before."""
     if len(trained) < 2:
         return None
@@ -66,13 +66,14 @@ def _climbing(trained: list[float]) -> Finding | None:
     if not rose > max(RISEN * (trained[0] - least), NOISE * abs(least)):
         return None
     again = "" if trained[-1] > trained[0] else "again "
+    little = history.guess is None and rose <= abs(least)  # it may have been good from the start
     return Finding(
         "lr_too_high",
         "optimizer.lr",
         f"the training loss rose {again}from {least:.4g} after epoch {trained.index(least) + 1} to "
         f"{trained[-1]:.4g} after epoch {len(trained)}: the steps are too large",
         {"least": least, "epoch": trained.index(least) + 1, "loss": trained[-1]},
-        0.4 if again else 0.8,
+        NOTICE if again or little else 0.8,
         advice(f"{LOWER_RATE}, or a schedule that lowers it", "a smaller clip_norm"),
     )
 

@@ -52,11 +52,8 @@ def growth_findings(values: Values, harm: float) -> Iterator[Finding]:
     """Weights whose norm has multiplied."""
     norms = {path: v for path, v in values.get("weight_norm", {}).items() if v[0] > 0}
     least = TINY * max((v[0] for v in norms.values()), default=0.0)
-    grown = {
-        path: float(np.nanmax(v) / v[0])
-        for path, v in norms.items()
-        if np.nanmax(v) > GREW * max(v[0], least)
-    }
+    times = {path: float(np.nanmax(v) / max(v[0], least)) for path, v in norms.items()}
+    grown = {path: growth for path, growth in times.items() if growth > GREW}
     if grown:
         path = max(grown, key=grown.__getitem__)
         yield Finding(
@@ -112,8 +109,8 @@ def _way(
         yield Finding(
             "init_too_large",
             "",
-            f"{cause}, and the first loss, {number(first)}, is far above that of a guess, "
-            f"{number(history.guess[0])}: the inputs or targets are not scaled, or the "
+            f"{cause}, and the loss of the first epoch, {number(first)}, is far above that of a "
+            f"guess, {number(history.guess[0])}: the inputs or targets are not scaled, or the "
             "first weights are too large",
             {**evidence, "loss": first, "guess": history.guess[0]},
             harm,

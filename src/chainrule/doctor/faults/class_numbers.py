@@ -10,11 +10,11 @@ from ...diagnosis.finding import Change
 from ..facts import Facts
 from .fault import Fault
 from .outputs import of_scores
-from .rows import NEAREST, nearest, one_hot, some_rows
+from .rows import FEWEST, nearest, one_hot, some_rows
 
 CLASSES = 3, 20  # at least and at most
 TOLD = 0.5  # share of the errors of the most frequent class that the nearest rows avoid
-UNORDERED = 0.7  # distance of the targets of near rows of two classes over that of any two
+UNORDERED = 0.5  # distance of the targets of near rows of two classes, beyond 1, over that of any
 WORSE = 0.1  # accuracy of rounded outputs below that of the nearest rows
 
 
@@ -27,9 +27,14 @@ def class_number_faults(f: Facts) -> Iterator[Fault]:
     x, y = f.training.data
     numbers = np.unique(y)
     few, many = CLASSES
-    if f.score.task != "numbers" or y.size != len(x) or not few <= len(numbers) <= many:
+    if (
+        f.score.task != "numbers"
+        or f.end is None
+        or y.size != len(x)
+        or not few <= len(numbers) <= many
+    ):
         return
-    if numbers[0] not in (0, 1) or (np.diff(numbers) != 1).any() or len(x) < NEAREST * 4:
+    if numbers[0] not in (0, 1) or (np.diff(numbers) != 1).any() or len(x) < FEWEST:
         return
     rows, targets = some_rows(x, y, "numbers")
     near, t = nearest(rows), targets[:, 0]
@@ -40,7 +45,7 @@ def class_number_faults(f: Facts) -> Iterator[Fault]:
     rounded = _rounded(f)
     if (
         right - frequent > TOLD * (1 - frequent)
-        and near_apart > UNORDERED * apart
+        and near_apart - 1 > UNORDERED * (apart - 1)
         and rounded < right - WORSE
     ):
         cause = (
@@ -69,7 +74,5 @@ def _mean_of_unlike(differences: np.ndarray) -> float:
 def _rounded(f: Facts) -> float:
     """The share of held-out targets that the rounded outputs are, after the training."""
     x, y = f.training.valid
-    if f.end is None:
-        return 0.0
     outputs = f.training.outputs(f.outcome.model, x)
     return float(np.mean(np.rint(outputs).ravel() == y.ravel()))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+import math
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from ...diagnosis.wording import number
 from ...graph import Array
 from ..facts import Facts
 from .fault import Fault
-from .rows import NEAREST, nearest, some_rows
+from .rows import FEWEST, NEAREST, nearest, some_rows
 from .steps import GAP
 
 LARGE, UNEVEN = 3.0, 30.0  # root mean square of inputs; spreads of columns, largest over median
@@ -33,8 +33,7 @@ def data_faults(f: Facts) -> Iterator[Fault]:
     if f.constant_targets:
         yield _constant(f)
     elif f.score.task == "numbers":
-        yield from _targets(f)
-        yield from _two_values(f)
+        yield from [*_two_values(f)] or _targets(f)
     yield from _two_sets(f)
     yield from _order(f)
     yield from _misaligned(f)
@@ -67,9 +66,8 @@ def _constant(f: Facts) -> Fault:
     """Targets without anything to learn."""
     y = f.training.data[1]
     value = number(float(y.flat[0])) if y[0].size == 1 else "the same"
-    kind = "targets_overscaled" if f.score.task == "numbers" else "label_encoding_wrong"
     cause = f"all targets of the training are {value}: there is nothing to learn"
-    return Fault(kind, "data.targets", cause, 1.0, (), True, voids=True)
+    return Fault("constant_targets", "data.targets", cause, 1.0, (), True, voids=True)
 
 
 def _targets(f: Facts) -> Iterator[Fault]:
@@ -105,20 +103,18 @@ def _two_values(f: Facts) -> Iterator[Fault]:
 
 def _two_sets(f: Facts) -> Iterator[Fault]:
     (x, y), (xt, yt) = f.training.data, f.training.valid
-    if len(xt) >= NEAREST * 4:
+    if len(xt) >= FEWEST:
         cause = "the {} of the training are {:.3g} times as large as those held out"
-        ratio = _ratio(x, xt, np.mean)
-        if not 1 / APART < ratio < APART:
+        ratio = _far(x, xt)
+        if ratio:
             sane, other = (SMALL <= _size(a) <= LARGE for a in (x, xt))
             match = (Change("match", "data.inputs", 1 / ratio),)
             if sane and not other:
                 match = (Change("match_held_out", "data.inputs", ratio),)
             said = cause.format("inputs", ratio)
             yield Fault("train_test_mismatch", "data.inputs", said, 1.0, match, True)
-        ratio = _ratio(y, yt, np.mean)
-        typical = _ratio(y, yt, np.median)  # a few large ones may be in one set by chance
-        far = min(ratio, typical) > APART or max(ratio, typical) < 1 / APART
-        if f.score.task == "numbers" and far:
+        ratio = _far(y, yt)
+        if f.score.task == "numbers" and ratio:
             said = cause.format("targets", ratio)
             yield Fault("train_test_mismatch", "data.targets", said, 1.0, (), True, voids=True)
     if f.score.task == "classes" and (y.size, yt.size) == (len(y), len(yt)):
@@ -128,14 +124,24 @@ def _two_sets(f: Facts) -> Iterator[Fault]:
             for a in (y, yt)
         ]
         apart = float(np.abs(shares[0] - shares[1]).sum() / 2)
-        if apart > UNLIKE:
+        unlike = UNLIKE + _by_chance(shares[0], shares[1], len(y), len(yt))
+        if apart > unlike:
             cause = f"the shares of the classes differ by {apart:.0%} between the two sets"
             unknown = float(shares[1][shares[0] == 0].sum())
-            void = unknown > UNLIKE
+            void = unknown > unlike
             cause += f": {unknown:.0%} of the held-out rows are of classes that have no row" * void
             yield Fault("label_encoding_wrong", "data.targets", cause, 1.0, (), True, voids=void)
         else:
             yield from _renumbered(f)
+
+
+def _by_chance(a: Array, b: Array, rows: int, others: int) -> float:
+    """How far the shares of classes in two samples of one distribution are apart, in the mean.
+
+    Half of ∑|difference|, each of which is about normal with the variance p(1 - p)(1/n + 1/m).
+    """
+    p = (rows * a + others * b) / (rows + others)
+    return float(np.sqrt(p * (1 - p) * (1 / rows + 1 / others) / (2 * math.pi)).sum())
 
 
 def _size(x: Array) -> float:
@@ -143,10 +149,21 @@ def _size(x: Array) -> float:
     return float(np.sqrt(np.square(x, dtype=np.float64).mean()))
 
 
-def _ratio(a: Array, b: Array, middle: Callable[[Array], Any]) -> float:
-    """How many times as large the numbers of one set are, in the mean or the median."""
-    size, other = (float(middle(np.abs(part, dtype=np.float64))) + 1e-12 for part in (a, b))
-    return size / other
+def _far(a: Array, b: Array) -> float:
+    """How many times as large the numbers of one set are; 0 if they are not far apart.
+
+    The median without zeros has to say so as well: a few large ones may be in one set by chance.
+    """
+    ratios = []
+    for middle in (np.mean, _typical):
+        size, other = (float(middle(np.abs(part, dtype=np.float64))) + 1e-12 for part in (a, b))
+        ratios.append(size / other)
+    return ratios[0] if min(ratios) > APART or max(ratios) < 1 / APART else 0.0
+
+
+def _typical(sizes: Array) -> float:
+    some = sizes[sizes > 0]
+    return float(np.median(some)) if some.size else 0.0
 
 
 def _renumbered(f: Facts) -> Iterator[Fault]:
@@ -158,7 +175,7 @@ def _renumbered(f: Facts) -> Iterator[Fault]:
     x, y = f.training.valid
     y = y.ravel().astype(np.int64)
     gap = f.outcome.fit - f.outcome.score
-    if f.end is None or gap <= GAP or min(y) < 0 or len(y) < NEAREST * 4:
+    if f.end is None or gap <= GAP or min(y) < 0 or len(y) < FEWEST:
         return
     guesses = f.score.guesses(f.training.outputs(f.outcome.model, x), len(y))
     part = np.random.default_rng(0).permutation(len(y)) % 2 == 0
@@ -205,7 +222,7 @@ def _order(f: Facts) -> Iterator[Fault]:
 
 
 def _misaligned(f: Facts) -> Iterator[Fault]:
-    """Neighbours tell the target among held-out rows, but not among those of the training."""
+    """Neighbours predict the target among held-out rows, but not among those of the training."""
     sets = f.training.data, f.training.valid
     count = min(len(x) for x, _ in sets)  # neighbours among fewer rows are farther away
     if count < ALIGNED or sets[0][1][0].size > 64:

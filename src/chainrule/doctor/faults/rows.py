@@ -9,6 +9,7 @@ from ..training import Data
 
 ROWS = 600  # that are looked at
 NEAREST = 5
+FEWEST = 20  # of a set that is compared with the other
 
 
 def some_rows(x: Array, y: Array, task: str, most: int = ROWS) -> Data:
