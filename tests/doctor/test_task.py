@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 import chainrule as cr
 from chainrule import nn, optim
@@ -193,6 +194,7 @@ def test_two_values_before_a_sigmoid_are_coded_as_0_and_1(low, high, loss):
     training = ModuleTraining(model, LOSSES[loss], optimizer, (X, y), (X, y), 32, 10)
     (fault,) = [f for f in faults_of(gather(training)) if f.kind == "label_encoding_wrong"]
     assert f"the targets are {low:g} and {high:g}" in fault.cause
+    assert fault.certain == (loss == "bce")
     assert set(np.unique(training.changed(fault.changes).data[1])) == {0, 1}
 
 
@@ -200,6 +202,20 @@ def own_entropy(p, y):
     """Of the user, without a check of the targets."""
     p = cr.clip(p, 1e-7, 1 - 1e-7)
     return -(y * cr.log(p) + (1 - y) * cr.log(1 - p)).mean()
+
+
+@pytest.mark.parametrize(("low", "high"), [(1, 2), (-1, 1), (0, 255)])
+def test_two_values_before_a_loss_of_logits_are_labels(low, high):
+    y = np.where(SIGNAL > 0, high, low)[:, None].astype(np.float32)
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(4, 16), torch.nn.ReLU(), torch.nn.Linear(16, 1))
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    loss = torch.nn.BCEWithLogitsLoss()
+    found = cr.interop.torch.diagnose(model, (X, y), loss=loss, optimizer=optimizer, epochs=10)
+    assert (found.metric, found.findings[0].kind) == ("accuracy", "label_encoding_wrong")
+    remedy = found.findings[0].remedies[0]
+    assert remedy.text == f"targets of 0 and 1 in place of {low} and {high}"
+    assert remedy.trial.after > 0.9
 
 
 LOSSES = {"bce": own_entropy, "mse": nn.functional.mse_loss}

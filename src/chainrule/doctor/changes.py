@@ -308,10 +308,10 @@ def _scale(t: T, change: Change) -> T:
 
 
 def _binary(t: T, change: Change) -> T:
-    """Targets of 1 where they have this value, and 0 where they have the other."""
+    """Targets of 0 and 1 in place of two other values."""
 
     def coded(data: tuple[Array, Array]) -> tuple[Array, Array]:
-        return data[0], (data[1] == change.value).astype(data[1].dtype)
+        return data[0], (data[1] == change.value[1]).astype(data[1].dtype)
 
     return replace(t, data=coded(t.data), valid=coded(t.valid))
 

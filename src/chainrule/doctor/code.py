@@ -233,7 +233,7 @@ def _scale(changes: Sequence[Change], facts: Facts) -> Iterator[str]:
 
 
 def _binary(changes: Sequence[Change], _: Facts) -> Iterator[str]:
-    yield f'y = (y == {changes[0].value!r}).astype("float32")  # of held-out rows too'
+    yield f'y = (y == {changes[0].value[1]!r}).astype("float32")  # of held-out rows too'
 
 
 def _drop(changes: Sequence[Change], facts: Facts) -> Iterator[str]:

@@ -22,7 +22,7 @@ RARE = 0.5  # the share of the smallest class over that of an even one: then cla
 class Score:
     """A score by the kind of targets.
 
-    task     "classes", "labels" (each column 0 or 1), "numbers"; see `task_of`
+    task     "classes", "labels" (each column one of two values), "numbers"; see `task_of`
     name     "accuracy", "balanced accuracy", "R²"
     logits   whether an output above 0 means 1, instead of one above 0.5
     rates    whether outputs are logarithms of numbers
@@ -44,7 +44,7 @@ class Score:
         if self.task == "numbers":
             best = y.mean(0, dtype=np.float64)
         elif self.task == "labels":
-            best = np.where(y.mean(0, dtype=np.float64) > 0.5, 1.0, -1.0)
+            best = np.where((y > middle(y)).mean(0) > 0.5, 1.0, -1.0)
         else:
             classes = max(self.classes, 2)
             counts = np.bincount(y[y >= 0].astype(np.int64).ravel(), minlength=classes)
@@ -94,7 +94,7 @@ class Score:
             spread = float(np.square(y - y.mean(0)).sum()) / len(y)
             return 1 - error / max(spread, 1e-30)
         if self.task == "labels":
-            return ((out > self.threshold) == (y > 0.5)).reshape(len(y), -1).mean(1)
+            return ((out > self.threshold) == (y > middle(y))).reshape(len(y), -1).mean(1)
         y = y.reshape(-1).astype(np.int64)
         guess, real = self.guesses(out, len(y)), y >= 0  # others are ignored
         y = y[real]
@@ -103,6 +103,11 @@ class Score:
             return hit
         counts = np.bincount(y)
         return hit * len(y) / (np.count_nonzero(counts) * counts[y])
+
+
+def middle(y: Array) -> float:
+    """Between the two values of labels: 0.5 of 0 and 1, 0 of -1 and 1."""
+    return float(y.min() / 2 + y.max() / 2)
 
 
 def are_few(rows: int, same: bool) -> bool:
@@ -137,6 +142,8 @@ def task_of(y: Array, valid: Array, outputs: tuple[int, ...], loss: LossReading)
         return "classes"
     if np.isin(values, (0, 1)).all():
         return "classes" if whole and outputs[-1:] in ((), (1,)) else "labels"
+    if loss.name == "binary_cross_entropy" and len(np.unique(values)) == 2:
+        return "labels"  # it takes the two for 0 and 1, see `faults/data`
     return "numbers"
 
 

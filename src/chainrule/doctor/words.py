@@ -133,7 +133,8 @@ def _scale(changes: Sequence[Change], _: Facts) -> Iterator[str]:
 
 
 def _binary(changes: Sequence[Change], _: Facts) -> Iterator[str]:
-    yield f"targets of 1 in place of {number(changes[0].value)}, and of 0 in place of the other"
+    low, high = changes[0].value
+    yield f"targets of 0 and 1 in place of {number(low)} and {number(high)}"
 
 
 def _drop(changes: Sequence[Change], _: Facts) -> Iterator[str]:

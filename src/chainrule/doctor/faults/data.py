@@ -32,8 +32,11 @@ def data_faults(f: Facts) -> Iterator[Fault]:
     yield from _inputs(f)
     if f.constant_targets:
         yield _constant(f)
-    elif f.score.task == "numbers":
-        yield from [*_two_values(f)] or _targets(f)
+    else:
+        coded = [*_two_values(f)]
+        yield from coded
+        if f.score.task == "numbers" and not coded:
+            yield from _targets(f)
     yield from _two_sets(f)
     yield from _order(f)
     yield from _misaligned(f)
@@ -91,14 +94,16 @@ def _targets(f: Facts) -> Iterator[Fault]:
 
 def _two_values(f: Facts) -> Iterator[Fault]:
     """Two classes that are not 0 and 1, where a sigmoid or its loss takes them for that."""
-    y = f.training.data[1]
-    values = np.unique(y)
-    takes = f.activation_name == "Sigmoid" or f.loss.name == "binary_cross_entropy"
-    if takes and len(values) == 2 and np.isin(f.training.valid[1], values).all():
-        low, high = map(float, values)
-        cause = f"the targets are {low:g} and {high:g}; a sigmoid and its loss take 0 and 1"
-        change = (Change("binary", "data.targets", high),)
-        yield Fault("label_encoding_wrong", "data.targets", cause, 0.95, change)
+    values = np.unique(f.training.data[1])
+    entropy = f.loss.name == "binary_cross_entropy"
+    if len(values) != 2 or not (entropy or f.activation_name == "Sigmoid"):
+        return
+    low, high = map(float, values)
+    if (low, high) != (0, 1) and np.isin(f.training.valid[1], values).all():
+        what = "the loss" if entropy else "a sigmoid"
+        cause = f"the targets are {number(low)} and {number(high)}, where {what} takes 0 and 1"
+        change = (Change("binary", "data.targets", (low, high)),)
+        yield Fault("label_encoding_wrong", "data.targets", cause, 0.95, change, entropy)
 
 
 def _two_sets(f: Facts) -> Iterator[Fault]:
