@@ -201,7 +201,7 @@ def test_a_quarter_of_the_critical_rate_is_tried_if_the_rate_is_far_below():
         facts = gather(training(nn.Linear(1, 1, bias=False), x, 5 * x, lr=rate))
         rates = {c.value: f.kind for f in faults_of(facts) for c in f.changes if c.what == "rate"}
         kind = "lr_too_high" if rate > 1 else "lr_too_low"
-        assert (rates.get(0.2) == kind) == tried  # 0.25 as one digit
+        assert (kind in (rates.get(0.2), rates.get(0.3))) == tried  # 0.25 as one digit
 
 
 def test_a_cause_has_no_infinite_score():

@@ -12,13 +12,13 @@ from ...diagnosis.wording import number
 from ...graph import Array
 from ..facts import Facts
 from .fault import Fault
-from .rows import FEWEST, NEAREST, nearest, some_rows
+from .rows import FEWEST, NEAREST, ROWS, nearest, some_rows
 from .steps import GAP
 
 LARGE, UNEVEN = 3.0, 30.0  # root mean square of inputs; spreads of columns, largest over median
 VERY_LARGE, VERY_UNEVEN = 20.0, 100.0
 SMALL, VERY_SMALL = 0.1, 0.02  # spread of inputs
-APART = 4.0  # mean sizes of the two sets, one over the other
+APART, MOST = 4.0, 0.5  # sizes of the two sets, one over the other, in this share of columns
 UNLIKE = 0.5  # half the sum of the differences of the classes' shares in the two sets
 CLOSED = 0.7  # share of the gap between the two sets that other numbers of classes explain
 IN_ORDER = 0.5  # rows of the same class as the one before: 0 in a random order, 1 by class
@@ -157,18 +157,26 @@ def _size(x: Array) -> float:
 def _far(a: Array, b: Array) -> float:
     """How many times as large the numbers of one set are; 0 if they are not far apart.
 
-    The median without zeros has to say so as well: a few large ones may be in one set by chance.
+    Most columns have to be, in the median without zeros: a few large numbers may be in one set by
+    chance.
     """
-    ratios = []
-    for middle in (np.mean, _typical):
-        size, other = (float(middle(np.abs(part, dtype=np.float64))) + 1e-12 for part in (a, b))
-        ratios.append(size / other)
-    return ratios[0] if min(ratios) > APART or max(ratios) < 1 / APART else 0.0
+    sizes, others = (_typical(part[:ROWS].reshape(min(len(part), ROWS), -1)) for part in (a, b))
+    both = (sizes > 0) & (others > 0)
+    ratios = sizes[both] / others[both]
+    apart = np.count_nonzero((ratios > APART) | (ratios < 1 / APART))
+    if apart <= MOST * len(ratios):
+        return 0.0
+    size, other = (float(np.abs(part, dtype=np.float64).mean()) for part in (a, b))
+    return size / other
 
 
-def _typical(sizes: Array) -> float:
-    some = sizes[sizes > 0]
-    return float(np.median(some)) if some.size else 0.0
+def _typical(x: Array) -> Array:
+    """The median size of the numbers in each column that are not 0; 0 without any."""
+    sizes = np.where(x == 0, np.nan, np.abs(x, dtype=np.float64))
+    some = ~np.isnan(sizes).all(0)
+    out = np.zeros(x.shape[1])
+    out[some] = np.nanmedian(sizes[:, some], axis=0)
+    return out
 
 
 def _renumbered(f: Facts) -> Iterator[Fault]:
