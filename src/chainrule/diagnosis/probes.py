@@ -4,8 +4,8 @@
 
 They are of samples, so that no large array is read once more: 512 elements, spread evenly, of each
 weight, output and cotangent; 64 rows of 64 units to find dead ones; 32 elements of a gradient. Of
-what is not larger they are exact. The weights that are trained are the same to the bit.
-docs/decisions/014-probes.md has the reasons.
+what is not larger they are exact. The trained weights are the same but for
+the rounding of sums in compiled steps. docs/decisions/014-probes.md has the reasons.
 
 of a layer with parameters, of its weights: those with two axes or more, else the first parameter
   weight_norm    ‖w‖ of those that are trained

@@ -118,7 +118,8 @@ def fit(
                    these steps, and a warning at the end says so
     probes         measure layers and activations at up to 400 steps, for `history.probes`:
                    weights and their updates, activations, gains, signal and noise of gradients.
-                   The weights are the same to the bit without it
+                   Without it the weights are the same, but for the rounding of some sums in
+                   compiled steps
 
     Ctrl-C stops after the current step and returns the history so far. If 8 steps in a row are
     refused, or all of an epoch, or one whose data is not finite, the weights of the last complete
