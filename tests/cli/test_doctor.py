@@ -141,7 +141,7 @@ def test_nothing_to_repair(capsys, tmp_path):
 
 
 def test_a_file_that_cannot_be_written(capsys):
-    arguments = "doctor", "iris", "--seconds", 0.1, "--out", "."
+    arguments = "doctor", "iris", "--seconds", 0.1, "--out", "/dev/full"
     code, out, err = call(capsys, *arguments)
     assert code == 2
     assert out.startswith("Nothing found: ")
@@ -200,7 +200,7 @@ def test_a_part_of_a_remedy_is_written_if_it_helps(tmp_path, alone, written):
         trials.append(Attempt(1, in_words(both[1:], facts), Trial(0.5, alone, 0.1, 1.0)))
     diagnosis = Diagnosis((finding,), "accuracy", 0.5, 80, tuple(trials))
     recipe = Recipe("moons", lr=0.1)
-    path, lines = _applied(recipe, diagnosis, facts, tmp_path / "new.toml")
+    path, lines = _applied(recipe, diagnosis, facts, tmp_path / "new.toml", "# new\n")
     assert (path is not None) == (tmp_path / "new.toml").exists() == written
     if not written:
         assert lines[0] == "No recipe was written: without the others, no change helps."

@@ -350,10 +350,10 @@ def test_nothing_is_opened_without_a_screen(capsys, monkeypatch):
         (["xor", "--batch", 5], "ask for a batch of 4, or less"),
         (["neuron", "--sample", 1], "expected sample 0 alone"),
         (["neuron", "--form", "text", "--open"], "leave out --open, or --form text"),
-        (["neuron", "--out", "absent/page.html"], "got No such file or directory"),
-        (["neuron", "--out", "."], "got Is a directory"),
-        (["neuron", "--form", "numpy", "--out", "."], "got Is a directory"),
-        (["neuron", "--form", "numpy", "--out", "/dev"], "got Is a directory"),
+        (["neuron", "--out", "absent/page.html"], "in a folder that does not exist"),
+        (["neuron", "--out", "."], "a folder; expected the path"),
+        (["neuron", "--form", "numpy", "--out", "."], "a folder; expected the path"),
+        (["neuron", "--form", "numpy", "--out", "/dev"], "a folder; expected the path"),
     ],
 )
 def test_errors_are_one_line(capsys, tmp_path, arguments, says):

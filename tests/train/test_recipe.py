@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chainrule import nn
 from chainrule.errors import ArgumentError, ChainruleError, FileError
+from chainrule.train import fit
 from chainrule.train.runs.augmentation import PRESETS
 from chainrule.train.runs.recipe import OPTIMIZERS, SECTIONS, Recipe
 
@@ -235,3 +237,12 @@ def test_what_is_left_out_is_completed_and_nothing_else():
     assert (type(full.lr), type(full.dropout), recipe.lr) == (float, float, None)
     with pytest.raises(ArgumentError, match="got lr = -1"):
         recipe.completed({"lr": -1})
+
+
+@pytest.mark.parametrize("name", ["guard", "probes"])
+def test_a_switch_is_true_or_false(name):
+    with pytest.raises(ArgumentError, match=f"leave out {name}, which is true by default"):
+        Recipe("moons", **{name: "yes"})
+    for value in ("yes", 0, 1, None):
+        with pytest.raises(ArgumentError, match=f"got {name}=.*expected True or False"):
+            fit(nn.Linear(2, 1), [], loss="mse", **{name: value})

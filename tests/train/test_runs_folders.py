@@ -195,7 +195,7 @@ def test_predicting_does_not_write_over_what_it_reads(classified, tmp_path, caps
     before = file.read_bytes()
     expect_one_error(capsys, ["predict", classified.run, file, "--out", "new.csv"], "--out")
     assert file.read_bytes() == before
-    expect_one_error(capsys, ["predict", classified.run, file, "--out", "."], "directory")
+    expect_one_error(capsys, ["predict", classified.run, file, "--out", "."], "a folder")
     (tmp_path / "link.csv").symlink_to("to.csv")
     assert call(capsys, "predict", classified.run, file, "--out", "link.csv")[0] == 0
     assert (tmp_path / "link.csv").is_symlink()

@@ -1,6 +1,7 @@
 """The command line: one file per command.
 
 train, predict, evaluate, explain, doctor, check, bench, info: commands
+outputs     where `--out` may write
 runs        what the commands on runs share
 examples    what `explain` explains, ready
 plain       characters that the encoding of the output lacks

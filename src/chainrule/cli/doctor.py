@@ -6,6 +6,7 @@ import dataclasses
 import datetime
 import json
 import math
+import os
 import re
 import shutil
 import sys
@@ -28,6 +29,7 @@ from ..doctor.words import in_words
 from ..errors import ArgumentError, FileError, printable
 from ..train.report import page_of
 from ..train.runs.recipe import Recipe
+from .outputs import expect_new, expect_writable
 from .runs import print_note, print_notes
 from .train import recipe_of
 
@@ -80,6 +82,12 @@ def doctor(
             "doctor", f"got --seconds {seconds:g}", "expected a number above 0", "try --seconds 60"
         )
     recipe, place, run = _recipe(source, target)
+    if out is not None:
+        expect_writable("doctor", out, [source, recipe.source, place if apply else None])
+        expect_new("doctor", out)
+    heading = _heading(source or "", place)
+    if apply:
+        _expect_own(place, heading)
     if seed not in (None, recipe.seed):
         recipe, run = dataclasses.replace(recipe, seed=seed), None  # another training
     began = training_of(recipe)
@@ -91,7 +99,7 @@ def doctor(
     record = Record(diagnosis, settings, began.notes)
     end = [f"in the recipe: {', '.join(settings)}; --apply writes it"] if settings else []
     if apply:
-        result["repaired"], end = _applied(began.recipe, diagnosis, facts, place)
+        result["repaired"], end = _applied(began.recipe, diagnosis, facts, place, heading)
     text = ["", *end] if end else []
     if not as_json:  # before it is written, which may fail after a minute of work
         _print(diagnosis)
@@ -151,7 +159,27 @@ def _recipe(source: str | None, target: str | None) -> tuple[Recipe, Path, Path 
         return recipe_of_run(path), path / "recipe-repaired.toml", path
     recipe = recipe_of(source, {} if target is None else {"target": target})
     beside = path.parent if source.endswith(".toml") else Path()
-    return recipe, beside / f"{path.name.split('.')[0]}-repaired.toml", None
+    name = path.resolve().name if path.is_dir() else path.stem  # a folder has no ending
+    return recipe, beside / f"{name}-repaired.toml", None
+
+
+def _heading(source: str, place: Path) -> str:
+    """The first line of the recipe that `--apply` writes, which names what it repairs."""
+    path = Path(source)
+    beside = path.is_dir() or path.parent.resolve() == place.parent.resolve()
+    origin = path.name if beside else str(path.resolve())
+    return f"# {json.dumps(origin)}, repaired by chainrule doctor --apply\n"
+
+
+def _expect_own(place: Path, heading: str) -> None:
+    """Raise if `--apply` would replace a file that it has not written for the same source."""
+    if os.path.lexists(place) and not files.read(place).startswith(heading.encode()):
+        raise FileError(
+            "doctor",
+            f"got --apply, and {place}, which is not of an earlier --apply to the same source",
+            "expected no file there, or the one of an earlier --apply",
+            f"mv {place} {place.with_stem(place.stem + '-old')}",
+        )
 
 
 def _diagnosed(training: Any, seconds: float) -> tuple[Diagnosis, Facts]:
@@ -186,14 +214,14 @@ def _settings(new: Recipe, old: Recipe) -> list[str]:
 
 
 def _applied(
-    recipe: Recipe, diagnosis: Diagnosis, facts: Facts, place: Path
+    recipe: Recipe, diagnosis: Diagnosis, facts: Facts, place: Path, heading: str
 ) -> tuple[str | None, list[str]]:
     """The path of the recipe that was written, and what to say about it."""
     new, left = _changed(recipe, diagnosis, facts)
     if new is None:
         return None, left
     replaced = " (replaced)" * place.exists()
-    files.write(place, new.to_toml())
+    files.write(place, heading + new.to_toml())
     said = f"wrote {place}{replaced}: {', '.join(_settings(new, recipe))}"
     return str(place), [said, *left, f"train it: chainrule train {place}"]
 

@@ -19,8 +19,10 @@ from .. import files
 from ..data.tables.names import nearest
 from ..errors import ArgumentError, FileError, printable
 from ..explanation import Explanation, explain
+from ..train.runs.folder import read_folder
 from ..train.runs.run import Run
 from . import examples
+from .outputs import expect_writable, is_run
 from .runs import print_note
 
 
@@ -86,6 +88,8 @@ def explained(
             f"leave out --open, or --form {form}",
         )
     paths = [] if out is None else _paths(out, form)
+    for path in paths:
+        expect_writable("explain", path, _data_of(target))
     explanation, title, text, words, place = _explanation(target, sample, batch)
     paths = paths or [place] * (form == Form.page)
     report: dict[str, Any] = {"title": title, "loss": explanation.loss}
@@ -142,6 +146,12 @@ def _explanation(
     run = Run.open(target)
     explanation, title = run.explained(sample or 0, batch or 1)
     return explanation, title, "", (), Path(target) / "explain.html"
+
+
+def _data_of(target: str | None) -> list[str]:
+    """The data of a run, which nothing may replace."""
+    run = Path(target or "")
+    return [read_folder(run)[0].source] if is_run(run) else []
 
 
 def _contents(explanation: Explanation, form: Form) -> str:

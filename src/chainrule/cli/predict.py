@@ -16,6 +16,7 @@ from ..files import to_csv
 from ..train.runs.run import Run
 from ..train.runs.tasks import TextTask
 from ..train.runs.tasks.text import TEMPERATURE
+from .outputs import expect_writable
 from .runs import Encoding, MaxPixels, RunFolder, open_run, print_note, print_notes
 
 
@@ -63,16 +64,9 @@ def predict(
     Example: chainrule predict runs/novel-1 --prompt "It was a dark"
     """
     sources = sources or []
-    if out is not None and any(
-        out.exists() and Path(s).exists() and out.samefile(s) for s in sources
-    ):
-        raise ArgumentError(
-            "predict",
-            f"got --out {out}, the file to predict",
-            "expected another file",
-            f"--out {out.with_stem(out.stem + '-predicted')}",
-        )
     opened = open_run(run, max_pixels, encoding)
+    if out is not None:
+        expect_writable("predict", out, [*sources, opened.recipe.source])
     if isinstance(opened.task, TextTask):
         beginning = _beginning(opened.task, sources, prompt)
         sampling = {"temperature": temperature, "top_k": top_k, "top_p": top_p}

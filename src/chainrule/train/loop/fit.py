@@ -138,6 +138,14 @@ def fit(
             "expected a Module of chainrule.nn",
             "derive the class from nn.Module",
         )
+    for name, value in {"guard": guard, "probes": probes}.items():
+        if not isinstance(value, bool):
+            raise ArgumentError(
+                "fit",
+                f"got {name}={value!r}",
+                "expected True or False",
+                f"leave out {name}, which is True by default",
+            )
     if resume and checkpoint is None:
         raise ArgumentError(
             "fit",

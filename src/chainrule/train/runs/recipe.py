@@ -271,6 +271,8 @@ def _checked(name: str, value: Any) -> Any:
             return value
         needed = "a text" if not isinstance(value, str) else "a text in UTF-8"
     advice = f"leave out {name}, and it is chosen from the data"
+    if name in ("guard", "probes"):
+        advice = f"leave out {name}, which is true by default"
     if name in ("source", "target"):
         advice = f'{name} = "{"data.csv" if name == "source" else "price"}"'
     raise ArgumentError("recipe", f"got {name} = {value!r}", f"expected {needed}", advice)
