@@ -1,6 +1,7 @@
 """No command writes over what it reads, or over the files of a run."""
 
 import pytest
+from PIL import Image
 
 from chainrule.train import Recipe
 from commands import call, expect_one_error, table, write_csv
@@ -36,6 +37,19 @@ def test_the_files_of_a_run_and_its_data_stay(capsys, tmp_path):
     assert contents(tmp_path) == before
     assert call(capsys, "predict", "run", "new.csv", "--out", "run/new.csv")[0] == 0
     assert call(capsys, "explain", "run", "--out", "run/mine.html")[0] == 0
+
+
+def test_an_image_that_a_table_names_stays(capsys, tmp_path):
+    names = [f"{i}.png" for i in range(40)]
+    for i, name in enumerate(names):
+        Image.new("L", (8, 8), 200 * (i % 2)).save(tmp_path / name)
+    write_csv(tmp_path / "named.csv", {"file": names, "label": ["ab"[i % 2] for i in range(40)]})
+    arguments = "train", "named.csv", "--epochs", 1, "--model", "mlp", "--quiet", "--out", "run"
+    assert call(capsys, *arguments)[0] == 0
+    before = contents(tmp_path)
+    arguments = ["explain", "run", "--out", "7.png"]
+    expect_one_error(capsys, arguments, "a file that the command uses")
+    assert contents(tmp_path) == before
 
 
 @pytest.mark.parametrize(

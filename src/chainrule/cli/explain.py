@@ -16,6 +16,8 @@ import numpy as np
 import typer
 
 from .. import files
+from ..data.images.listing import files_in_table
+from ..data.images.packed import files_of_packed
 from ..data.tables.names import nearest
 from ..errors import ArgumentError, FileError, printable
 from ..explanation import Explanation, explain
@@ -148,10 +150,13 @@ def _explanation(
     return explanation, title, "", (), Path(target) / "explain.html"
 
 
-def _data_of(target: str | None) -> list[str]:
-    """The data of a run, which nothing may replace."""
+def _data_of(target: str | None) -> list[Path]:
+    """The data of a run, which nothing may replace, with the files that its table names."""
     run = Path(target or "")
-    return [read_folder(run)[0].source] if is_run(run) else []
+    source = Path(read_folder(run)[0].source) if is_run(run) else None
+    if source is None or not source.is_file():
+        return [] if source is None else [source]
+    return [source, *files_of_packed(source), *files_in_table(source)]
 
 
 def _contents(explanation: Explanation, form: Form) -> str:
