@@ -266,3 +266,9 @@ def test_products_and_tolerance(settings):
         cr.diagnosis.sharpness(lambda: layer.weight.sum(), layer.parameters(), **settings)
     with pytest.raises(cr.errors.ArgumentError, match="pass model"):
         cr.diagnosis.sharpness(lambda: layer.weight.sum(), layer)
+
+
+def test_gradients_that_are_off_outside_are_on_inside():
+    t = cr.Tensor([1.0, 2.0], requires_grad=True)
+    with cr.no_grad():
+        assert sharpness(lambda: (t**2).sum(), [t]) == pytest.approx(2.0)

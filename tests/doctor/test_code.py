@@ -1,6 +1,7 @@
 """The lines of Python that make changes: run, they do what the trials did."""
 
 import copy
+import dataclasses
 
 import numpy as np
 import pytest
@@ -173,7 +174,7 @@ def test_lines_of_data_and_arguments(facts_of):
     exec("\n".join(scaling), scope)
     np.testing.assert_allclose(scope["x"].mean(0), np.zeros(4), atol=1e-5)
     np.testing.assert_allclose(scope["x"].std(0), np.ones(4), rtol=1e-5)
-    made = "optimizer = optim.SGD(model.parameters(), lr=0.01)  # and its other settings"
+    made = "optimizer = optim.SGD(model.parameters(), lr=0.01)"
     assert (rate, epochs) == (made, "epochs=40")
 
 
@@ -195,3 +196,36 @@ def test_a_printed_diagnosis_repairs_the_training():
         model, data, loss="mse", optimizer=optimizer, metrics="r2", epochs=10, progress=False
     )
     assert history["r2"][-1] > 0.9
+
+
+def test_lines_have_the_settings_of_the_optimizer_that_are_not_the_usual_ones():
+    model = dense()
+    optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9, nesterov=True)
+    t = dataclasses.replace(training_of(model, 4), optimizer=optimizer)
+    (line,) = lines_of([Change("rate", "optimizer.lr", 0.01)], gather(t))
+    scope = {"model": model, "optim": optim}
+    exec(line, scope)
+    made, given = (o.param_groups[0] for o in (scope["optimizer"], t.optimizer))
+    assert {n: v for n, v in made.items() if n != "params"} == {
+        **{n: v for n, v in given.items() if n != "params"},
+        "lr": 0.01,
+    }
+
+
+def test_columns_that_never_vary_are_scaled_by_1():
+    t = training_of(dense(), 4)
+    t.data[0][:, 2] = 7
+    scope = {"x": t.data[0]}
+    exec("\n".join(lines_of([Change("scale", "data.inputs", "standardise")], gather(t))), scope)
+    assert np.isfinite(scope["x"]).all()
+    np.testing.assert_allclose(scope["x"].std(0), [1, 1, 0, 1], atol=1e-5)
+
+
+def test_a_column_is_dropped_from_a_copy_in_any_layout():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
+    t = training_of(model, 3, 4)
+    x = t.data[0].transpose(0, 2, 1)
+    scope = {"x": x}
+    exec("\n".join(lines_of([Change("drop", "data.inputs", 5)], gather(t))), scope)
+    assert not scope["x"].reshape(len(x), -1)[:, 5].any()
+    assert x.reshape(len(x), -1)[:, 5].any(), "the user's own array"

@@ -550,5 +550,5 @@ def test_a_layer_that_is_not_trained_is_found_and_trained(frozen, theirs):
     assert measured.value == 2
     assert all(p.requires_grad != frozen for p in model[0].parameters())
     if not theirs:
-        made = "optimizer = optim.Adam(model.parameters(), lr=0.05)  # and its other settings"
+        made = "optimizer = optim.Adam(model.parameters(), lr=0.05)"
         assert finding.remedies[-1].code == ("model[0].unfreeze()", made)

@@ -13,7 +13,7 @@ from ..compile import Compiled
 from ..errors import ArgumentError, user_line
 from ..graph import Array
 from ..nn.arguments import expect_integers, expect_number
-from ..tensor import Tensor
+from ..tensor import Tensor, enable_grad
 from ..transforms import hvp
 from .functional import as_function
 
@@ -91,14 +91,16 @@ def hessian_product(
     name: str, loss: Callable[[], Any], parameters: Iterable[Tensor]
 ) -> tuple[Product, int]:
     """The Hessian of a loss times a vector, and how many numbers the vector has."""
-    function, start = as_function(name, loss, parameters)
+    with enable_grad():
+        function, start = as_function(name, loss, parameters)
     sizes = [p.size for p in start]
     ends = np.cumsum(sizes)[:-1]
     step = Compiled(lambda *along: hvp(function, start, along))
 
     def product(v: Array) -> Array:
         parts = zip(np.split(v, ends), start, strict=True)
-        out = step(*(Tensor(part.reshape(p.shape).astype(p.dtype)) for part, p in parts))
+        with enable_grad():
+            out = step(*(Tensor(part.reshape(p.shape).astype(p.dtype)) for part, p in parts))
         return np.concatenate([t.numpy().ravel() for t in out]).astype(np.float64)
 
     return product, sum(sizes)

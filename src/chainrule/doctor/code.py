@@ -6,10 +6,12 @@ The lines speak of `model`, of the rows `x, y` that are trained on, and of argum
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
+from .. import optim
 from ..diagnosis.finding import Change
 from ..diagnosis.wording import number
 from ..graph import Array
@@ -228,6 +230,8 @@ def _scale(changes: Sequence[Change], facts: Facts) -> Iterator[str]:
         axis = "" if a.ndim > 2 or (inputs and alike(a)) else "0"
         mean, std = f"{name}_mean", f"{name}_std"
         yield f"{mean}, {std} = {name}.mean({axis}), {name}.std({axis})  # of rows trained on"
+        if axis and not a.std(0).all():
+            yield f"{std}[{std} == 0] = 1  # columns that never vary"
         last = "" if inputs else f"; a prediction p means p * {std} + {mean}"
         yield f"{name} = ({name} - {mean}) / {std}  # of held-out rows too{last}"
 
@@ -238,6 +242,7 @@ def _binary(changes: Sequence[Change], _: Facts) -> Iterator[str]:
 
 def _drop(changes: Sequence[Change], facts: Facts) -> Iterator[str]:
     rows = "x" if facts.training.data[0].ndim == 2 else "x.reshape(len(x), -1)"
+    yield 'x = x.copy("C")'
     yield f"{rows}[:, {changes[0].value}] = 0  # of held-out rows too"
 
 
@@ -292,7 +297,17 @@ def _optimizer(changes: Sequence[Change], facts: Facts) -> Iterator[str]:
 
 def _rate(changes: Sequence[Change], facts: Facts) -> Iterator[str]:
     name, rate = facts.training.optimizer_name, number(changes[0].value)
-    yield f"optimizer = optim.{name}(model.parameters(), lr={rate})  # and its other settings"
+    kind = getattr(optim, name, None)
+    if kind is None:
+        yield f"optimizer = {name}(model.parameters(), lr={rate})  # and its other settings"
+        return
+    settings = facts.training.settings
+    usual = {n: p.default for n, p in inspect.signature(kind).parameters.items()}
+    names = [
+        n for n in usual if n not in ("params", "lr") and settings.get(n, usual[n]) != usual[n]
+    ]
+    more = "".join(f", {n}={settings[n]!r}" for n in names)
+    yield f"optimizer = optim.{name}(model.parameters(), lr={rate}{more})"
 
 
 def _decay(changes: Sequence[Change], _: Facts) -> Iterator[str]:
