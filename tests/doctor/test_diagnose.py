@@ -133,7 +133,8 @@ def test_the_text_names_findings_remedy_and_trials(slow):
 
 def test_the_same_as_html_and_as_data(slow):
     html = slow._repr_html_()
-    assert html.count("<li><b>") == len(slow.findings)
+    assert html.count("<article") == len(slow.findings) + (slow.together is not None)
+    assert all(f"<code>{finding.kind}</code>" in html for finding in slow.findings)
     data = json.loads(json.dumps(slow.to_dict(), allow_nan=False))
     assert [f["kind"] for f in data["findings"]] == [f.kind for f in slow.findings]
     assert data["findings"][0]["remedies"][0]["text"] == slow.findings[0].remedies[0].text
