@@ -1,4 +1,7 @@
-"""What the probes of a training show: with numbers made up, and in short trainings."""
+"""What the probes of a training show: with numbers made up, and in short trainings.
+
+Longer than other files: the rules are tests of one table of made-up numbers.
+"""
 
 import math
 from dataclasses import dataclass, field
